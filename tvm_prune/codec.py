@@ -1,0 +1,44 @@
+"""Values to JSON and back: frozen dataclasses, unknown keys refused.
+
+A dataclass that crosses a file border sets ``__pydantic_config__ = STRICT``; `decode` then names the key it does not know.
+"""
+
+import json
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from tvm_prune.errors import ConfigError
+
+__all__ = ["STRICT", "decode", "dumps", "encode"]
+
+STRICT = ConfigDict(extra="forbid")
+
+Value = TypeVar("Value")
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def encode(value: Any) -> Any:
+    """Return `value` (a dataclass, or a container of them) as plain JSON types."""
+    return _adapter(type(value)).dump_python(value, mode="json")
+
+
+def dumps(value: Any) -> str:
+    """Return `value` as one line of JSON with sorted keys, so that equal values give equal text."""
+    return json.dumps(encode(value), sort_keys=True)
+
+
+def decode(kind: type[Value], data: Any) -> Value:
+    """Return plain JSON types as a `kind`. Raises ConfigError naming each bad field."""
+    try:
+        return _adapter(kind).validate_python(data)
+    except ValidationError as error:
+        places = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigError(f"not a valid {kind.__name__}: {places}") from error

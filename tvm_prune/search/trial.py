@@ -1,0 +1,102 @@
+"""What a searcher proposes and what it is told: values only, no tvm and no torch."""
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from tvm_prune.codec import STRICT
+from tvm_prune.compress.step import Step
+from tvm_prune.oracle.cost import Cost, Ratio
+from tvm_prune.oracle.table import ProgramTable
+
+__all__ = ["Accuracy", "Proposal", "Searcher", "State", "Trial", "trial_seed"]
+
+
+class State(StrEnum):
+    """How far a trial came."""
+
+    PRICED = "priced"  # estimated only, as asked
+    FAILED = "failed"  # could not be built or run; `note` says why
+    TOO_SLOW = "too slow"  # latency gate not cleared
+    INACCURATE = "inaccurate"  # accuracy gate not cleared
+    ACCEPTED = "accepted"  # cleared every gate it was given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Correct answers out of all, top-1."""
+
+    correct: float
+    total: int
+    __pydantic_config__ = STRICT
+
+    @property
+    def fraction(self) -> float:
+        """Accuracy in 0..1."""
+        return self.correct / self.total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """One candidate: the accepted trial it grows from and the steps to add.
+
+    `price_only` stops after the estimate. `max_ratio` is the latency gate against the parent (None = no gate);
+    `min_accuracy` the accuracy gate as a fraction on the validation split (None = no gate); `finetune_steps` the
+    optimizer steps of short-term training.
+    """
+
+    parent: int
+    steps: tuple[Step, ...]
+    price_only: bool = False
+    max_ratio: float | None = None
+    min_accuracy: float | None = None
+    finetune_steps: int = 0
+    note: str = ""
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A proposal with its outcome. Trial 0 is the dense model.
+
+    `cost` is predicted for a priced trial and measured for one that reached the gate; `table` is filled for accepted
+    trials; `seconds` maps a stage (lower, tune, build, measure, finetune, evaluate) to wall-clock seconds.
+    """
+
+    number: int
+    proposal: Proposal | None
+    state: State
+    cost: Cost | None = None
+    ratio: Ratio | None = None
+    accuracy: Accuracy | None = None
+    table: ProgramTable | None = None
+    seed: int = 0
+    note: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    measurements: int = 0
+    __pydantic_config__ = STRICT
+
+
+def trial_seed(run_seed: int, number: int) -> int:
+    """Return the seed of trial `number`: a function of the run's seed and the number alone, so that a resume repeats it."""
+    digest = hashlib.sha256(f"{run_seed}:{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+class Searcher(Protocol):
+    """Decides what to try next; never measures, trains or reads a clock.
+
+    The loop calls `ask`, carries the proposals out and calls `tell` once per trial, in order. A searcher is a
+    deterministic function of what it was told: a resume replays the journal through `tell`.
+    """
+
+    def ask(self) -> tuple[Proposal, ...]:
+        """Return the next proposals, all independent of each other; none = finished, see `stop_reason`."""
+
+    def tell(self, trial: Trial) -> None:
+        """Take the outcome of one trial."""
+
+    @property
+    def stop_reason(self) -> str:
+        """Why `ask` returned nothing, in words for the report."""
