@@ -1,0 +1,53 @@
+# Every target sets up by itself what it needs. `make help` lists them.
+#
+#   PYTHON=python3.12                                      another interpreter (3.11 is the tested one)
+#   TORCH_INDEX=https://download.pytorch.org/whl/cu130     another build of torch; empty = pip's own index
+#   VENV=/somewhere/else                                   another place for the virtual environment
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BIN := $(VENV)/bin
+TORCH := $(shell grep '^torch==' constraints.txt)
+INSTALLED := $(VENV)/.installed-$(shell cat setup.py constraints.txt | cksum | cut -d' ' -f1)
+PYTEST_ARGS ?=
+
+.PHONY: help install demo test check lint format clean
+
+help:
+	@echo "make demo     ResNet-20 on digits, from nothing to a report in runs/demo"
+	@echo "make test     the whole test suite"
+	@echo "make check    ruff, mypy and the tests"
+	@echo "make format   let ruff rewrite the sources"
+	@echo "make install  only set up $(VENV)"
+	@echo "make clean    remove $(VENV), caches and the demo's run folder"
+
+install: $(INSTALLED)
+
+# The stamp's name carries a checksum: changed requirements install anew, unchanged ones cost nothing.
+$(INSTALLED):
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1)
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m examples.demo --out runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+check: lint test
+
+format: $(INSTALLED)
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean:
+	rm -rf $(VENV) runs/demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,30 @@
+"""What every test needs: one thread per library, a drawing back end without a display, golden texts."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before torch, numpy or matplotlib start: two cores are shared by everything that runs beside the tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden texts from what the code prints")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Return ``check(name, text)``: `text` must equal the file golden/`name` beside the test."""
+
+    def check(name: str, text: str) -> None:
+        path = Path(request.path).parent / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert path.exists(), f"no golden text {path}; run pytest --update-golden and review the file"
+        assert text == path.read_text(), f"differs from {path}; if the change is meant, run pytest --update-golden"
+
+    return check
