@@ -10,7 +10,7 @@ from tvm_prune.compress.step import Step
 from tvm_prune.oracle.cost import Cost, Ratio
 from tvm_prune.oracle.table import ProgramTable
 
-__all__ = ["Accuracy", "Proposal", "Searcher", "State", "Trial", "trial_seed"]
+__all__ = ["Accuracy", "Proposal", "ScoredGroup", "Searcher", "State", "Trial", "trial_seed"]
 
 
 class State(StrEnum):
@@ -57,11 +57,31 @@ class Proposal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoredGroup:
+    """A dependency group of one model as a searcher sees it: values only.
+
+    `scores` holds one importance per channel (`width` of them; higher = keep); counts to keep are multiples of `unit`.
+    `outputs` are the weighted layers that produce the channels, `inputs` maps each layer that reads them to the input
+    elements it takes per channel (more than 1 behind a flatten).
+    """
+
+    name: str
+    width: int
+    unit: int
+    prunable: bool
+    reason: str
+    scores: tuple[float, ...]
+    outputs: tuple[str, ...]
+    inputs: dict[str, int]
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """A proposal with its outcome. Trial 0 is the dense model.
 
-    `cost` is predicted for a priced trial and measured for one that reached the gate; `table` is filled for accepted
-    trials; `seconds` maps a stage (lower, tune, build, measure, finetune, evaluate) to wall-clock seconds.
+    `cost` is predicted for a priced trial and measured for one that reached the gate; `table` and
+    `groups` are filled for accepted trials; `seconds` maps a stage (lower, tune, build, measure, finetune, evaluate) to wall-clock seconds.
     """
 
     number: int
@@ -71,6 +91,7 @@ class Trial:
     ratio: Ratio | None = None
     accuracy: Accuracy | None = None
     table: ProgramTable | None = None
+    groups: tuple[ScoredGroup, ...] | None = None
     seed: int = 0
     note: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
