@@ -1,0 +1,238 @@
+"""The training loop proper, on Lightning. Kept apart from train.py because importing Lightning takes seconds."""
+
+import contextlib
+import copy
+import logging
+import math
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.nn import functional
+
+from tvm_prune.codec import decode, dumps, encode
+from tvm_prune.errors import ConfigError, WeightsError
+from tvm_prune.files import disk_full_is_named
+from tvm_prune.models.datasets.batches import TrainBatches
+from tvm_prune.models.datasets.dataset import DataSet
+from tvm_prune.models.evaluate import evaluate
+from tvm_prune.models.train_settings import Epoch, Progress, TrainSettings
+
+__all__ = ["CHECKPOINT", "Fit", "fit"]
+
+CHECKPOINT = "train.ckpt"
+_STATE = "tvm_prune"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Everything one training needs; `module` is trained in place."""
+
+    module: nn.Module
+    data: DataSet
+    batches: TrainBatches
+    settings: TrainSettings
+    teacher: nn.Module | None
+    checkpoint_dir: Path | None
+    progress: Callable[[Progress], None] | None
+    validate: bool
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps from start to end."""
+        return self.settings.steps or (self.settings.epochs or 0) * len(self.batches)
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint must agree on to be gone on from."""
+        shapes = {name: list(value.shape) for name, value in self.module.state_dict().items()}
+        return dumps({"settings": encode(self.settings), "data": self.data.name, "images": len(self.data.train), "weights": shapes})
+
+
+class _Learner(LightningModule):
+    def __init__(self, plan: Fit) -> None:
+        super().__init__()
+        self.plan = plan
+        self.module = plan.module
+        self.average = copy.deepcopy(plan.module).requires_grad_(False) if plan.settings.ema else None
+        self.history: list[Epoch] = []
+        self.seconds_before = 0.0
+        self.started = time.monotonic()
+        self._epoch_started = self.started
+        self._losses: list[torch.Tensor] = []
+        # In a list, so that the teacher is not registered as a part of the learner (its weights, its checkpoint).
+        self._teacher = [copy.deepcopy(plan.teacher).requires_grad_(False).eval()] if plan.teacher is not None else []
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of training, those before a resume included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def configure_optimizers(self) -> Any:
+        settings = self.plan.settings
+        decayed = [p for p in self.module.parameters() if p.requires_grad and p.dim() > 1]
+        plain = [p for p in self.module.parameters() if p.requires_grad and p.dim() <= 1]
+        optimizer = torch.optim.SGD(
+            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=settings.lr,
+            momentum=settings.momentum,
+            nesterov=True,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        total = self.plan.total_steps
+        warmup = round(self.plan.settings.warmup_fraction * total)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if self.plan.settings.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    def on_fit_start(self) -> None:
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        self.module.train()
+        self.plan.batches.set_epoch(self.current_epoch)
+        # Dropout and the like draw from the global state: start it from the epoch, as the order of the images does.
+        torch.manual_seed(self.plan.settings.seed * 1_000_003 + self.current_epoch)
+        self._epoch_started = time.monotonic()
+        self._losses = []
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        inputs, labels = batch
+        settings = self.plan.settings
+        logits = self.module(inputs)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
+        for teacher in self._teacher:
+            with torch.no_grad():
+                wanted = functional.log_softmax(teacher(inputs).float() / settings.temperature, dim=1)
+            found = functional.log_softmax(logits.float() / settings.temperature, dim=1)
+            soft = functional.kl_div(found, wanted, log_target=True, reduction="batchmean") * settings.temperature**2
+            loss = (1 - settings.distill_weight) * loss + settings.distill_weight * soft
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        loss = outputs["loss"].detach()
+        self._losses.append(loss)
+        if self.average is not None:
+            self._update_average(self.average)
+        if self.plan.progress is not None:
+            self.plan.progress(
+                Progress(step=self.global_step, steps=self.plan.total_steps, epoch=self.current_epoch, loss=float(loss))
+            )
+
+    def _update_average(self, average: nn.Module) -> None:
+        # A young average follows quickly, or it would remember the random start.
+        decay = min(self.plan.settings.ema, self.global_step / (self.global_step + 10))
+        mine, theirs = average.state_dict(), self.module.state_dict()
+        floating = [name for name, value in mine.items() if value.is_floating_point()]
+        with torch.no_grad():
+            torch._foreach_lerp_([mine[name] for name in floating], [theirs[name] for name in floating], 1 - decay)
+            for name in mine.keys() - set(floating):
+                mine[name].copy_(theirs[name])
+
+    def result(self) -> nn.Module:
+        """Return the weights to hand out: the average where one is kept."""
+        return self.module if self.average is None else self.average
+
+    def on_train_epoch_end(self) -> None:
+        score = evaluate(self.result(), self.plan.data.val, self.plan.data) if self.plan.validate else None
+        epoch = Epoch(
+            number=self.current_epoch,
+            steps=len(self._losses),
+            loss=float(torch.stack(self._losses).mean()),
+            seconds=time.monotonic() - self._epoch_started,
+            val_correct=score.correct if score else None,
+            val_total=score.total if score else None,
+        )
+        self.history.append(epoch)
+        _log.info("epoch %d: %d steps, loss %.4f, %.1f s%s", epoch.number, epoch.steps, epoch.loss, epoch.seconds,
+                  f", validation {score}" if score else "")
+        if self.plan.checkpoint_dir is not None:
+            self._save(self.plan.checkpoint_dir)
+
+    def _save(self, folder: Path) -> None:
+        final = folder / CHECKPOINT
+        part = folder / f".{CHECKPOINT}.part"
+        with disk_full_is_named(final):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.trainer.save_checkpoint(part)
+            if self.trainer.is_global_zero:
+                os.replace(part, final)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[_STATE] = {
+            "identity": self.plan.identity,
+            "history": encode(self.history),
+            "seconds": self.seconds,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint[_STATE]
+        self.history = [decode(Epoch, item) for item in state["history"]]
+        self.seconds_before = state["seconds"]
+
+
+def fit(plan: Fit) -> tuple[nn.Module, int, float, tuple[Epoch, ...]]:
+    """Train `plan.module` in place; return (trained module, steps, seconds, history)."""
+    learner = _Learner(plan)
+    resume = _checkpoint_of(plan)
+    with _quiet(), torch.random.fork_rng():
+        trainer = Trainer(
+            accelerator="auto",
+            devices="auto",
+            precision="bf16-mixed" if plan.settings.precision == "bf16" else "32-true",
+            max_epochs=plan.settings.epochs or -1,
+            max_steps=plan.settings.steps or -1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(learner, plan.batches, ckpt_path=resume, weights_only=True)
+    return learner.result(), trainer.global_step, learner.seconds, tuple(learner.history)
+
+
+def _checkpoint_of(plan: Fit) -> Path | None:
+    if plan.checkpoint_dir is None or not (plan.checkpoint_dir / CHECKPOINT).exists():
+        return None
+    path = plan.checkpoint_dir / CHECKPOINT
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)[_STATE]
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+        raise WeightsError(f"{path} is not a training checkpoint of tvm_prune ({error}); remove it to start anew.") from error
+    if state["identity"] != plan.identity:
+        raise ConfigError(
+            f"{path} belongs to a training with other settings, data or model; "
+            "use another checkpoint folder, or remove that file to start anew."
+        )
+    return path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda")
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

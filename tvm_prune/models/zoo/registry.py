@@ -1,0 +1,35 @@
+"""The networks that ship with the package, by name."""
+
+import difflib
+
+import torch
+from torch import nn
+
+from tvm_prune.errors import ModelError
+from tvm_prune.models.zoo.entry import ZooEntry
+from tvm_prune.models.zoo.resnet import resnet18, resnet20, resnet32, resnet56
+
+__all__ = ["ZOO", "build"]
+
+_IMAGE = (3, 32, 32)
+
+ZOO: dict[str, ZooEntry] = {
+    "resnet18": ZooEntry(builder=resnet18, input_shape=_IMAGE, summary="ResNet-18 with a 3x3 stem"),
+    "resnet20": ZooEntry(builder=resnet20, input_shape=_IMAGE, summary="ResNet-20 for CIFAR-size images"),
+    "resnet32": ZooEntry(builder=resnet32, input_shape=_IMAGE, summary="ResNet-32 for CIFAR-size images"),
+    "resnet56": ZooEntry(builder=resnet56, input_shape=_IMAGE, summary="ResNet-56 for CIFAR-size images"),
+}
+
+
+def build(name: str, num_classes: int = 10, in_channels: int = 3, seed: int = 0) -> nn.Module:
+    """Return zoo network `name` in eval mode, weights drawn from `seed`; the caller's random state is left alone.
+
+    Raises ModelError for an unknown name.
+    """
+    if name not in ZOO:
+        close = difflib.get_close_matches(name, ZOO, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ModelError(f"no network {name!r} in the zoo.{hint} It holds: {', '.join(ZOO)}.")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ZOO[name].builder(num_classes, in_channels).eval()
