@@ -1,0 +1,190 @@
+"""Dependency groups: the sets of channels that must be pruned together, and why some cannot be."""
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from tvm_prune.errors import PruningError
+from tvm_prune.graph.dependency import Bundle, Kind, Side, find_bundles
+from tvm_prune.graph.running import analysis_copy, random_like
+from tvm_prune.graph.slicing import Cuts, remove_channels
+from tvm_prune.graph.trial_cut import why_wrong
+
+__all__ = ["Group", "Ignored", "Member", "cuts_of", "find_groups", "near", "traced_groups"]
+
+# A dotted name or glob of layers (a container stands for all layers inside), or a class of layers.
+Ignored = str | type[nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One dimension of one layer that shrinks with its group.
+
+    `layer` is a dotted name (of the parameter itself for kind "param"). Unit u of the group owns the channels
+    ``channels[u * channels_per_unit : (u + 1) * channels_per_unit]`` of that dimension. A layer that keeps its channels
+    (depthwise, norm, param) has the side "out" only.
+    """
+
+    layer: str
+    kind: Kind
+    side: Side
+    channels_per_unit: int
+    channels: tuple[int, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Channels that must be pruned together, over layers.
+
+    `name` is the dotted name of the first layer that produces them in forward order (``name#2`` for a second group of
+    the same layer), `width` the number of units that can be removed one by one, `unit` how many channels of that layer
+    one unit is (more than 1 only for grouped convolutions and norms), `reason` why the group is not `prunable`.
+    """
+
+    name: str
+    width: int
+    unit: int
+    members: tuple[Member, ...]
+    prunable: bool
+    reason: str = ""
+
+    def producers(self) -> tuple[Member, ...]:
+        """Return the members whose weights make the channels: conv, depthwise and linear, output side."""
+        return tuple(
+            member for member in self.members if member.side == "out" and member.kind in ("conv", "depthwise", "linear")
+        )
+
+
+def find_groups(
+    module: nn.Module, example_inputs: Sequence[torch.Tensor], *, ignored_layers: Sequence[Ignored] = ()
+) -> tuple[Group, ...]:
+    """Return every dependency group of `module`, in forward order, each tried once by really cutting units out.
+
+    A group that holds an output or input of the network, an output dimension of an ignored layer, or whose trial cut
+    gives a wrong network is listed with `prunable` False and a `reason`. An ignored layer keeps its output channels;
+    its input may shrink. Raises PruningError for a pattern that matches no layer, InputShapeError if `module` does not
+    run on `example_inputs`.
+    """
+    probe, inputs = analysis_copy(module), random_like(example_inputs)
+    groups = traced_groups(probe, inputs, ignored_layers=ignored_layers)
+    together = {group.name: _trial_keep(group, 1 + number % 3) for number, group in enumerate(groups) if _cuttable(group)}
+    if not _why_wrong(probe, inputs, groups=groups, keep=together):
+        return groups
+    return tuple(_tried(probe, inputs, group) if _cuttable(group) else group for group in groups)
+
+
+def traced_groups(
+    probe: nn.Module, inputs: Sequence[torch.Tensor], *, ignored_layers: Sequence[Ignored] = ()
+) -> tuple[Group, ...]:
+    """Return the groups of an analysis copy as the graph shows them, without any trial cut."""
+    ignored = _ignored_names(probe, ignored_layers)
+    groups: list[Group] = []
+    seen: dict[str, int] = {}
+    for bundle in find_bundles(probe, inputs):
+        first = bundle.couplings[0].layer
+        seen[first] = seen.get(first, 0) + 1
+        name = first if seen[first] == 1 else f"{first}#{seen[first]}"
+        groups.append(_group(bundle, name, ignored=ignored))
+    return tuple(groups)
+
+
+def cuts_of(groups: Iterable[Group], keep: Mapping[str, Sequence[int]]) -> Cuts:
+    """Return which channels each layer loses when of each group named in `keep` only those units stay."""
+    cuts: dict[tuple[str, Kind, Side], np.ndarray] = {}
+    for group in groups:
+        if group.name not in keep:
+            continue
+        removed = np.setdiff1d(np.arange(group.width), np.asarray(keep[group.name], dtype=np.int64))
+        if not removed.size:
+            continue
+        for member in group.members:
+            channels = np.array(member.channels, dtype=np.int64).reshape(group.width, -1)[removed].ravel()
+            place = (member.layer, member.kind, member.side)
+            cuts[place] = np.union1d(cuts[place], channels) if place in cuts else np.sort(channels)
+    return cuts
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known ones, or the first few."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:5]
+    return f"near names: {', '.join(close)}" if close else "there are none"
+
+
+def _group(bundle: Bundle, name: str, *, ignored: set[str]) -> Group:
+    members = tuple(
+        Member(
+            layer=coupling.layer,
+            kind=coupling.kind,
+            side=coupling.side,
+            channels_per_unit=coupling.channels.shape[1],
+            channels=tuple(coupling.channels.ravel().tolist()),
+        )
+        for coupling in bundle.couplings
+    )
+    reasons = [bundle.reason] if bundle.reason else []
+    reasons += [f"{member.layer} is ignored" for member in members if member.side == "out" and member.layer in ignored]
+    return Group(
+        name=name,
+        width=len(bundle.couplings[0].channels),
+        unit=members[0].channels_per_unit,
+        members=members,
+        prunable=not reasons,
+        reason="; ".join(reasons),
+    )
+
+
+def _ignored_names(module: nn.Module, patterns: Sequence[Ignored]) -> set[str]:
+    """Return the dotted names of all modules and parameters that `patterns` cover."""
+    parts = dict(module.named_modules())
+    names = [*(name for name in parts if name), *(name for name, _ in module.named_parameters())]
+    found: set[str] = set()
+    for pattern in patterns:
+        if isinstance(pattern, str):
+            hits = fnmatch.filter(names, pattern)
+            if not hits:
+                raise PruningError(
+                    f"ignored_layers: {pattern!r} matches no layer of {type(module).__name__}; {near(pattern, names)}. "
+                    "Give a dotted name, a glob such as 'layers.*.conv1', or a class such as torch.nn.Linear."
+                )
+        else:
+            hits = [name for name, part in parts.items() if name and isinstance(part, pattern)]
+            if not hits:
+                kinds = ", ".join(sorted({type(part).__name__ for part in parts.values()}))
+                raise PruningError(
+                    f"ignored_layers: {type(module).__name__} has no layer of type {pattern.__name__}; it has {kinds}."
+                )
+        found.update(name for name in names if any(name == hit or name.startswith(f"{hit}.") for hit in hits))
+    return found
+
+
+def _cuttable(group: Group) -> bool:
+    return group.prunable and group.width > 1
+
+
+def _trial_keep(group: Group, count: int) -> tuple[int, ...]:
+    """Return all units but `count` of the first ones, never none."""
+    return tuple(range(min(count, group.width - 1), group.width))
+
+
+def _why_wrong(
+    probe: nn.Module, inputs: Sequence[torch.Tensor], *, groups: Sequence[Group], keep: Mapping[str, Sequence[int]]
+) -> str:
+    cuts = cuts_of(groups, keep)
+    return why_wrong(probe, remove_channels(probe, cuts), inputs, cuts=cuts)
+
+
+def _tried(probe: nn.Module, inputs: Sequence[torch.Tensor], group: Group) -> Group:
+    """Return `group`, unprunable with the reason if cutting it alone goes wrong."""
+    reason = _why_wrong(probe, inputs, groups=(group,), keep={group.name: _trial_keep(group, 1)})
+    if not reason:
+        return group
+    bare = [member.layer for member in group.members if member.kind == "param"]
+    if bare:
+        reason += f" (bare parameters involved: {', '.join(bare)})"
+    return replace(group, prunable=False, reason=reason)
