@@ -80,8 +80,9 @@ class ScoredGroup:
 class Trial:
     """A proposal with its outcome. Trial 0 is the dense model.
 
-    `cost` is predicted for a priced trial and measured for one that reached the gate; `table` and
-    `groups` are filled for accepted trials; `seconds` maps a stage (lower, tune, build, measure, finetune, evaluate) to wall-clock seconds.
+    `cost` is predicted for a priced trial and measured for one that reached the gate; `table` and `groups` are filled for
+    accepted trials; `seconds` maps a stage (prune, lower, tune, build, measure, finetune, evaluate, other) to wall-clock
+    seconds and sums to the trial's whole; `measurements` counts the programs timed for it.
     """
 
     number: int
