@@ -1,0 +1,93 @@
+"""The report on disk: report.md and its plots in the run folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm_prune.files import write_atomically
+from tvm_prune.oracle.table import ProgramTable
+from tvm_prune.report.change import change_sheet, task_changes
+from tvm_prune.report.history import history_lines, history_sheet, seconds_sheet
+from tvm_prune.report.markdown import to_markdown
+from tvm_prune.report.plots import Point, plot_history, plot_latency_accuracy, plot_tasks
+from tvm_prune.report.programs import program_sheet, program_view
+from tvm_prune.report.sheet import Sheet
+from tvm_prune.report.summary import Summary, summary_sheet
+from tvm_prune.search.trial import State, Trial
+
+__all__ = ["RunReport", "report_sheets", "unprunable_layers", "write_report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """All that a report says of one run.
+
+    `trials` are the searcher's, in order, trial 0 the dense model; `uniform` and `envelope` networks of the uniform
+    baseline, their accuracy on the split that the searcher used; `accuracy_floor` is the requirement (0..1).
+    """
+
+    summary: Summary
+    dense: ProgramTable
+    pruned: ProgramTable
+    trials: tuple[Trial, ...]
+    stop_reason: str = ""
+    uniform: tuple[Point, ...] = ()
+    envelope: tuple[Point, ...] = ()
+    accuracy_floor: float | None = None
+
+
+def unprunable_layers(trials: Sequence[Trial]) -> dict[str, str]:
+    """Return the layers whose output channels cannot be removed, each with the reason; from trial 0's groups."""
+    groups = (trials[0].groups or ()) if trials else ()
+    return {layer: group.reason for group in groups if not group.prunable for layer in group.outputs}
+
+
+def report_sheets(run: RunReport) -> tuple[Sheet, ...]:
+    """Return every sheet of the report in reading order."""
+    lines = history_lines(run.trials)
+    return (
+        summary_sheet(run.summary),
+        change_sheet(task_changes(run.dense, run.pruned, unprunable=unprunable_layers(run.trials))),
+        history_sheet(lines, priced=len(run.trials) - len(lines), stop_reason=run.stop_reason),
+        seconds_sheet(run.trials),
+        program_sheet(program_view(run.pruned), title="Tasks and programs, pruned"),
+        program_sheet(program_view(run.dense), title="Tasks and programs, dense"),
+    )
+
+
+def write_report(run: RunReport, folder: Path) -> Path:
+    """Write report.md and plots/*.png into `folder` and return the path of report.md."""
+    plots = folder / "plots"
+    accepted = [_point(trial) for trial in run.trials if trial.state is State.ACCEPTED and trial.accuracy]
+    plot_latency_accuracy(
+        plots / "latency_accuracy.png",
+        dense=accepted[0],
+        search=accepted[1:],
+        uniform=run.uniform,
+        envelope=run.envelope,
+        title=f"{run.summary.model} on {run.summary.data}",
+        accuracy_name="validation accuracy",
+    )
+    plot_history(plots / "history.png", run.trials, accuracy_floor=run.accuracy_floor)
+    changes = task_changes(run.dense, run.pruned, unprunable=unprunable_layers(run.trials))
+    plot_tasks(plots / "tasks.png", dense=run.dense, pruned=run.pruned, changes=changes)
+    before_after, change, history, *rest = report_sheets(run)
+    parts = [
+        f"# {run.summary.model} on {run.summary.data}\n",
+        to_markdown(before_after),
+        "![Latency against accuracy](plots/latency_accuracy.png)\n",
+        to_markdown(change),
+        "![Time of each task before and after](plots/tasks.png)\n",
+        to_markdown(history),
+        "![Latency and accuracy over the trials](plots/history.png)\n",
+        *(to_markdown(sheet) for sheet in rest),
+    ]
+    path = folder / "report.md"
+    write_atomically(path, "\n".join(parts))
+    return path
+
+
+def _point(trial: Trial) -> Point:
+    assert trial.cost is not None
+    assert trial.accuracy is not None
+    return Point(latency_ms=trial.cost.latency_s * 1e3, accuracy=trial.accuracy.fraction)

@@ -1,0 +1,154 @@
+"""PNG plots of a run. Drawn without a display and without matplotlib's global state."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tvm_prune.files import write_atomically
+from tvm_prune.oracle.table import ProgramTable
+from tvm_prune.report.change import TaskChange
+from tvm_prune.search.trial import State, Trial
+
+__all__ = ["Point", "plot_history", "plot_latency_accuracy", "plot_tasks"]
+
+# Okabe and Ito's palette: told apart by readers who do not see all colours.
+BLUE, ORANGE, GREEN, RED, GREY, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777", "#56B4E9"
+BARS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", SKY, "#F0E442", "#332288", "#117733", "#882255")
+NAMED_TASKS = len(BARS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One network in the plane of latency (milliseconds) and accuracy (0..1)."""
+
+    latency_ms: float
+    accuracy: float
+    label: str = ""
+
+
+def plot_latency_accuracy(
+    path: Path,
+    *,
+    dense: Point,
+    search: Sequence[Point],
+    uniform: Sequence[Point] = (),
+    envelope: Sequence[Point] = (),
+    title: str = "Latency against accuracy",
+    accuracy_name: str = "test accuracy",
+) -> None:
+    """Draw every network, the last of `search` as the chosen one, and the uniform envelope through its points."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    if uniform:
+        axes.plot(*_columns(uniform), linestyle="none", marker="s", markersize=5, color=ORANGE, label="uniform")
+    if envelope:
+        ordered = sorted(envelope, key=lambda point: point.latency_ms)
+        axes.plot(*_columns(ordered), color=ORANGE, linewidth=1.5, label="uniform envelope")
+    axes.plot(*_columns([dense]), linestyle="none", marker="D", markersize=8, color=GREY, label="dense, tuned")
+    if search:
+        axes.plot(*_columns([dense, *search]), color=BLUE, linewidth=1, marker="o", markersize=5, label="cprune")
+        axes.plot(*_columns(search[-1:]), linestyle="none", marker="*", markersize=16, color=BLUE, label="chosen")
+    for point in (dense, *search, *uniform):
+        if point.label:
+            place = (point.latency_ms, point.accuracy * 100)
+            axes.annotate(point.label, place, textcoords="offset points", xytext=(6, 4), fontsize=7, color=GREY)
+    axes.set_xlabel("latency of the whole compiled module, ms (left is faster)")
+    axes.set_ylabel(f"{accuracy_name}, % (up is better)")
+    axes.set_title(title)
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    _save(figure, path)
+
+
+def plot_history(path: Path, trials: Sequence[Trial], *, accuracy_floor: float | None = None) -> None:
+    """Draw latency and accuracy (validation) over the trials; refused ones hollow. Only built trials are drawn."""
+    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    accepted = [trial for trial in trials if trial.state is State.ACCEPTED]
+    refused = [trial for trial in trials if trial.state in (State.TOO_SLOW, State.INACCURATE)]
+    for axes, value in ((top, _latency_ms), (bottom, _accuracy_percent)):
+        line = [(trial.number, number) for trial in accepted if (number := value(trial)) is not None]
+        axes.plot(*_unzip(line), color=BLUE, marker="o", markersize=5, label="accepted")
+        for state, marker in ((State.TOO_SLOW, "v"), (State.INACCURATE, "x")):
+            dots = [
+                (trial.number, number)
+                for trial in refused
+                if trial.state is state and (number := value(trial)) is not None
+            ]
+            if dots:
+                style = {"markerfacecolor": "none"} if marker == "v" else {}
+                axes.plot(*_unzip(dots), linestyle="none", marker=marker, color=RED, label=state.value, **style)
+        axes.grid(alpha=0.3)
+    if accuracy_floor is not None:
+        bottom.axhline(accuracy_floor * 100, color=GREY, linestyle="--", linewidth=1, label="required")
+    top.set_ylabel("latency, ms")
+    top.set_ylim(bottom=0)
+    top.legend(loc="upper right")
+    bottom.set_ylabel("validation accuracy, %")
+    bottom.set_xlabel("trial (numbers in between were only priced)")
+    bottom.legend(loc="lower left")
+    top.set_title("Search history")
+    _save(figure, path)
+
+
+def plot_tasks(path: Path, *, dense: ProgramTable, pruned: ProgramTable, changes: Sequence[TaskChange]) -> None:
+    """Draw two stacked bars, dense and pruned: time in place of each dense task's layers, the overhead on top."""
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    ordered = sorted(changes, key=lambda change: -change.before_us)
+    named, rest = ordered[:NAMED_TASKS], ordered[NAMED_TASKS:]
+    parts = [(f"{change.task} ({len(change.layers)})", change.before_us, change.after_us) for change in named]
+    if rest:
+        total = (sum(change.before_us for change in rest), sum(change.after_us for change in rest))
+        parts.append((f"{len(rest)} more tasks", *total))
+    parts.append(("overhead", dense.overhead_s * 1e6, pruned.overhead_s * 1e6))
+    colours = (*BARS[: len(named)], *(("#BBBBBB",) if rest else ()), "#444444")
+    _stack(axes, parts, colours)
+    for place, table in ((0, dense), (1, pruned)):
+        axes.plot([place - 0.3, place + 0.3], [table.whole.latency_s * 1e6] * 2, color="black", linestyle="--")
+        text = f"{table.whole.latency_s * 1e6:.0f} us measured"
+        axes.annotate(
+            text, (place, table.whole.latency_s * 1e6), textcoords="offset points", xytext=(0, 5), ha="center"
+        )
+    axes.set_xticks([0, 1], ["dense", "pruned"])
+    axes.set_xlim(-0.5, 1.5)
+    axes.set_ylabel("time in place of all calls, us")
+    axes.set_title("Where the time goes (tasks of the dense model; layers in brackets)")
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def _stack(axes: Axes, parts: Sequence[tuple[str, float, float]], colours: Sequence[str]) -> None:
+    heights = [0.0, 0.0]
+    for (name, before, after), colour in zip(parts, colours, strict=True):
+        axes.bar([0, 1], [before, after], bottom=heights, width=0.6, color=colour, edgecolor="white", label=name)
+        heights = [heights[0] + before, heights[1] + after]
+    axes.set_ylim(top=1.12 * max(heights))
+
+
+def _latency_ms(trial: Trial) -> float | None:
+    return trial.cost.latency_s * 1e3 if trial.cost else None
+
+
+def _accuracy_percent(trial: Trial) -> float | None:
+    return trial.accuracy.fraction * 100 if trial.accuracy else None
+
+
+def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [point.latency_ms for point in points], [point.accuracy * 100 for point in points]
+
+
+def _unzip(pairs: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_atomically(path, buffer.getvalue())
