@@ -1,0 +1,1 @@
+"""Graph passes over Relax, TVM's graph IR; see pipeline.py."""

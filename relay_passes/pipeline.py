@@ -1,0 +1,70 @@
+"""The compiler front: which graph passes run, in which order, and why."""
+
+from collections.abc import Mapping
+
+import tvm
+from tvm import ir, relax
+
+from relay_passes.hoist_weights import HoistWeights
+from relay_passes.pad_channels import PadChannels
+from relay_passes.sink_transposes import SinkTransposes
+
+__all__ = ["PIPELINE_VERSION", "executable_passes", "fuse", "graph_passes"]
+
+# Part of every key under which something compiled is remembered: raise it when a pass changes what comes out.
+PIPELINE_VERSION = 1
+
+
+def graph_passes() -> tvm.transform.Sequential:
+    """Imported graph -> channels-last inference graph whose weights are named parameters in their final layout."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.DecomposeOpsForInference(),  # dropout goes, batch norm becomes arithmetic
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}),  # channels are the SIMD axis
+            relax.transform.Normalize(),
+            SinkTransposes(),  # before hoisting: it may bring two changes of a weight together
+            HoistWeights(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.DeadCodeElimination(["main"]),
+        ]
+    )
+
+
+def fuse(module: ir.IRModule, target: tvm.target.Target, wider: Mapping[str, int] | None = None) -> ir.IRModule:
+    """Channels-last graph -> one kernel for each fused group, every call site still naming its weights.
+
+    `wider` maps weight placeholders to padded channel counts.
+    """
+    passes = tvm.transform.Sequential(
+        [
+            PadChannels(wider or {}),
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FoldConstant(),  # true constants only: the weights are parameters
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(["main"]),
+        ]
+    )
+    with target, tvm.transform.PassContext(opt_level=3):
+        return passes(module)
+
+
+def executable_passes() -> tvm.transform.Sequential:
+    """Scheduled kernels with bound weights -> what the virtual machine runs; memory is planned ahead."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.RewriteDataflowReshape(),
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+            relax.transform.CallTIRRewrite(),
+            relax.transform.StaticPlanBlockMemory(),
+            relax.transform.LowerAllocTensor(),
+            relax.transform.KillAfterLastUse(),
+            relax.transform.LowerRuntimeBuiltin(),
+            relax.transform.ComputePrimValue(),
+            relax.transform.VMShapeLower(),
+            relax.transform.AttachGlobalSymbol(),
+        ]
+    )
