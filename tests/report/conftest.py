@@ -140,11 +140,10 @@ def group(name: str, outputs: tuple[str, ...], inputs: Mapping[str, int], width:
     return ScoredGroup(
         name=name,
         width=width,
-        unit=1,
         prunable=not reason,
         reason=reason,
         scores=tuple(float(index) for index in range(width)),
-        outputs=outputs,
+        outputs=dict.fromkeys(outputs, 1),
         inputs=dict(inputs),
     )
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tvm_prune.files import write_atomically
 from tvm_prune.oracle.table import ProgramTable
@@ -59,9 +61,9 @@ def plot_latency_accuracy(
     axes.set_xlabel("latency of the whole compiled module, ms (left is faster)")
     axes.set_ylabel(f"{accuracy_name}, % (up is better)")
     axes.set_title(title)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.08 * max(point.latency_ms for point in (dense, *search, *uniform, *envelope)))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
     _save(figure, path)
 
 
@@ -87,11 +89,12 @@ def plot_history(path: Path, trials: Sequence[Trial], *, accuracy_floor: float |
     if accuracy_floor is not None:
         bottom.axhline(accuracy_floor * 100, color=GREY, linestyle="--", linewidth=1, label="required")
     top.set_ylabel("latency, ms")
-    top.set_ylim(bottom=0)
-    top.legend(loc="upper right")
+    top.set_ylim(0, 1.1 * max((trial.cost.latency_s * 1e3 for trial in (*accepted, *refused) if trial.cost), default=1))
     bottom.set_ylabel("validation accuracy, %")
     bottom.set_xlabel("trial (numbers in between were only priced)")
-    bottom.legend(loc="lower left")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    entries = {label: handle for axes in (top, bottom) for handle, label in zip(*_legend(axes), strict=True)}
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, frameon=False)
     top.set_title("Search history")
     _save(figure, path)
 
@@ -102,7 +105,7 @@ def plot_tasks(path: Path, *, dense: ProgramTable, pruned: ProgramTable, changes
     axes = figure.add_subplot()
     ordered = sorted(changes, key=lambda change: -change.before_us)
     named, rest = ordered[:NAMED_TASKS], ordered[NAMED_TASKS:]
-    parts = [(f"{change.task} ({len(change.layers)})", change.before_us, change.after_us) for change in named]
+    parts = [(_name(change), change.before_us, change.after_us) for change in named]
     if rest:
         total = (sum(change.before_us for change in rest), sum(change.after_us for change in rest))
         parts.append((f"{len(rest)} more tasks", *total))
@@ -130,6 +133,15 @@ def _stack(axes: Axes, parts: Sequence[tuple[str, float, float]], colours: Seque
         axes.bar([0, 1], [before, after], bottom=heights, width=0.6, color=colour, edgecolor="white", label=name)
         heights = [heights[0] + before, heights[1] + after]
     axes.set_ylim(top=1.12 * max(heights))
+
+
+def _name(change: TaskChange) -> str:
+    return f"{change.task} ({len(change.layers)})" if change.layers else change.task
+
+
+def _legend(axes: Axes) -> tuple[list[Artist], list[str]]:
+    handles, labels = axes.get_legend_handles_labels()
+    return list(handles), list(labels)
 
 
 def _latency_ms(trial: Trial) -> float | None:
