@@ -22,6 +22,7 @@ from tvm_prune.search.trial import Trial
 __all__ = ["FORMAT", "Header", "Journal", "read_journal"]
 
 FORMAT = 1
+_OPENING = b'{"check": "'
 logger = logging.getLogger(__name__)
 
 
@@ -116,16 +117,16 @@ def read_journal(path: Path) -> tuple[Header, tuple[Trial, ...]]:
 
 
 def _complete_lines(path: Path) -> tuple[list[bytes], bool]:
-    """Return the lines up to the first truncated one at the end, and whether one was left out."""
+    """Return the lines up to a truncated last one, and whether that one was left out."""
     data = path.read_bytes() if path.exists() else b""
     lines = data.split(b"\n")
     tail = lines.pop()
-    if tail or not lines:
-        return lines, bool(tail)
-    # A disk can lose the middle of the last write and keep its end, so the checksum of the last line counts too.
-    if _body("trial" if len(lines) > 1 else "header", lines[-1]) is None and not _is_json(lines[-1]):
-        return lines[:-1], True
-    return lines, False
+    if not tail and lines and not _is_json(lines[-1]):
+        # A lost disk block inside the last write: the end of the line can be there without its middle.
+        tail = lines.pop()
+    if tail and not lines and tail[: len(_OPENING)] != _OPENING[: len(tail)]:
+        raise JournalError(f"{path} is not a journal; choose another --out, or remove the file if it is yours")
+    return lines, bool(tail)
 
 
 def _is_json(line: bytes) -> bool:

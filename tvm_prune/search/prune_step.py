@@ -15,9 +15,9 @@ __all__ = ["Stride", "combine", "fallback_step", "keep_counts", "output_step", "
 
 @dataclass(frozen=True, kw_only=True)
 class Stride:
-    """Channels removed at a time, and in words why not more or less."""
+    """Units of a group removed at a time, and in words why not more or less."""
 
-    channels: int
+    units: int
     note: str = ""
 
 
@@ -27,11 +27,16 @@ def _inside_outermost(axis: Axis) -> int:
     return math.prod(real[1:])
 
 
-def output_step(program: Program) -> int:
-    """Return the channels by which a layer's output can shrink without a change inside its outermost channel loop.
+def _in_units(channels: int, per_unit: int) -> int:
+    """Return the fewest units that hold a multiple of `channels` channels."""
+    return channels // math.gcd(channels, per_unit)
+
+
+def output_step(program: Program, *, per_unit: int = 1) -> int:
+    """Return the units by which a layer's output can shrink without a change inside its outermost channel loop.
 
     Without such an inner tile it is the vector: a group of lanes, narrowed to a smaller power of two where the whole
-    width is one vector, so that what remains still fills whole vectors.
+    width is one vector, so that what remains still fills whole vectors. `per_unit` is the layer's channels in one unit.
     """
     axis = program.axes.get("out_c")
     if axis is None:
@@ -41,20 +46,17 @@ def output_step(program: Program) -> int:
         step = program.lanes
     while step > 1 and step > axis.extent // 2:
         step //= 2
-    return max(1, step)
+    return _in_units(max(1, step), per_unit)
 
 
-def reduction_step(program: Program, *, per_channel: int = 1) -> int:
-    """Return the channels by which a layer's input can shrink without a change inside its outermost reduction loop.
+def reduction_step(program: Program, *, per_unit: int = 1) -> int:
+    """Return the units by which a layer's input can shrink without a change inside its outermost reduction loop.
 
-    `per_channel` is how many input elements one channel feeds (more than 1 behind a flatten). A reduction loop that is
-    not tiled can shrink by any number, hence 1.
+    `per_unit` is how many input elements one unit feeds (more than 1 behind a flatten). A reduction loop that is not
+    tiled can shrink by any number, hence 1.
     """
     axis = program.axes.get("in_c")
-    if axis is None:
-        return 1
-    inside = _inside_outermost(axis)
-    return inside // math.gcd(inside, per_channel)
+    return 1 if axis is None else _in_units(_inside_outermost(axis), per_unit)
 
 
 def fallback_step(width: int) -> int:
@@ -62,38 +64,36 @@ def fallback_step(width: int) -> int:
     return 1 << max(0, (width // 8).bit_length() - 1)
 
 
-def combine(steps: Sequence[int], *, width: int, unit: int = 1) -> Stride:
-    """Return one step for a group of `width` channels whose programs ask for `steps`; always a multiple of `unit`.
+def combine(steps: Sequence[int], *, width: int) -> Stride:
+    """Return one step for a group of `width` units whose programs ask for `steps`.
 
-    It is their least common multiple; where that is more than half the width, the largest single step that is not, so
-    that at least two steps fit.
+    It is their least common multiple; where that is more than half the width, the largest single step that is not: then
+    only the program that asked for it keeps its structure, and the note says so.
     """
     if not steps:
         step = fallback_step(width)
-        return Stride(channels=math.lcm(step, unit), note=f"no program: step {math.lcm(step, unit)} from the width {width}")
-    wanted = math.lcm(*steps, unit)
+        return Stride(units=step, note=f"no program known: step {step} from the width {width}")
+    wanted = math.lcm(*steps)
     if wanted <= width // 2:
-        return Stride(channels=wanted)
-    fitting = [step for step in (math.lcm(single, unit) for single in steps) if step <= width // 2]
-    step = max(fitting, default=unit)
-    return Stride(channels=step, note=f"common multiple {wanted} of {width} channels is too coarse: step {step}")
+        return Stride(units=wanted)
+    step = max((single for single in steps if single <= width // 2), default=1)
+    return Stride(units=step, note=f"common multiple {wanted} is over half of {width}: step {step}")
 
 
-def keep_counts(*, width: int, least: int, stride: int, unit: int, limit: int, below: int | None = None) -> tuple[int, ...]:
+def keep_counts(*, width: int, least: int, stride: int, limit: int, below: int | None = None) -> tuple[int, ...]:
     """Return up to `limit` counts to try, largest first: multiples of `stride` from under `width` down to `least`.
 
-    Of many, those 1, 2, 4, 8 ... steps away. Of few, the stride is halved (down to `unit`, and to even counts) and the
-    counts in between are added: programs with narrower vectors exist for them, and the oracle prices which are worth
-    it. With `below` (what has proved too small a step) only whole strides under it are left.
+    Of many, those 1, 2, 4, 8 ... steps away. Of few, the stride is halved (to even counts at the finest) and the counts
+    in between are added: programs with narrower vectors exist for them, and the oracle prices which are worth it. With
+    `below` (what has proved too small a step) only whole strides under it are left.
     """
     step = stride
     top = width if below is None else min(width, below)
     while True:
         counts = [count for count in range((top - 1) // step * step, 0, -step) if count >= least]
-        half = step // 2
-        if below is not None or len(counts) >= limit or half < max(unit, 2) or half % unit:
+        if below is not None or len(counts) >= limit or step < 4:
             break
-        step = half
+        step //= 2
     if len(counts) > limit:
         counts = [counts[index] for index in ((1 << power) - 1 for power in range(limit)) if index < len(counts)]
     return tuple(counts)

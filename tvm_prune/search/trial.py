@@ -60,18 +60,17 @@ class Proposal:
 class ScoredGroup:
     """A dependency group of one model as a searcher sees it: values only.
 
-    `scores` holds one importance per channel (`width` of them; higher = keep); counts to keep are multiples of `unit`.
-    `outputs` are the weighted layers that produce the channels, `inputs` maps each layer that reads them to the input
-    elements it takes per channel (more than 1 behind a flatten).
+    `width` counts the units that can be removed one by one, `scores` holds one importance per unit (higher = keep).
+    `outputs` maps each weighted layer that produces the units to its channels per unit, `inputs` each layer that reads
+    them to the input elements it takes per unit (more than 1 behind a flatten).
     """
 
     name: str
     width: int
-    unit: int
     prunable: bool
     reason: str
     scores: tuple[float, ...]
-    outputs: tuple[str, ...]
+    outputs: dict[str, int]
     inputs: dict[str, int]
     __pydantic_config__ = STRICT
 
