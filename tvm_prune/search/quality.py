@@ -1,0 +1,145 @@
+"""How good a network is and how it recovers: from a data set, or from two functions of the user."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tvm_prune.errors import ConfigError, ModelError
+from tvm_prune.graph.importance import Gradients, accumulate_gradients
+from tvm_prune.models.datasets.batches import normalised
+from tvm_prune.models.datasets.dataset import DataSet
+from tvm_prune.models.evaluate import Score, evaluate
+from tvm_prune.models.train import train
+from tvm_prune.models.train_settings import TrainSettings
+from tvm_prune.search.trial import Accuracy
+
+__all__ = ["DataQuality", "Quality", "UserQuality"]
+
+_GRADIENT_IMAGES = 1024
+
+
+class Quality(Protocol):
+    """Scores and trains modules; never changes the one it is given."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass over the training data."""
+
+    def validate(self, module: nn.Module) -> Accuracy:
+        """Return the accuracy that decisions rest on."""
+
+    def test(self, module: nn.Module) -> Accuracy:
+        """Return the accuracy for the report."""
+
+    def finetune(self, module: nn.Module, *, steps: int, seed: int, final: bool) -> nn.Module:
+        """Return a trained copy of `module`."""
+
+    def gradients(self, module: nn.Module) -> Gradients:
+        """Return the mean gradient of the loss by parameter name, for the criterion "taylor"."""
+
+
+class DataQuality:
+    """A labelled data set: top-1 on its splits, cross-entropy training with `short` and `final` settings.
+
+    `teacher` is distilled from where the settings give it a weight. The number of steps and the seed of a call replace
+    those of the settings.
+    """
+
+    def __init__(
+        self, data: DataSet, *, short: TrainSettings, final: TrainSettings, teacher: nn.Module | None = None
+    ) -> None:
+        for settings in (short, final):
+            if settings.distill_weight and teacher is None:
+                raise ConfigError("distill_weight is above 0 but no teacher was given; pass teacher=, or set it to 0")
+        self._data = data
+        self._short = short
+        self._final = final
+        self._teacher = teacher
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of the short-term batch size in the training split."""
+        return max(1, -(-len(self._data.train) // self._short.batch_size))
+
+    def validate(self, module: nn.Module) -> Accuracy:
+        """Return top-1 on the validation split."""
+        return _accuracy(evaluate(module, self._data.val, self._data))
+
+    def test(self, module: nn.Module) -> Accuracy:
+        """Return top-1 on the test split."""
+        return _accuracy(evaluate(module, self._data.test, self._data))
+
+    def finetune(self, module: nn.Module, *, steps: int, seed: int, final: bool) -> nn.Module:
+        """Return a copy of `module` trained for `steps` optimizer steps."""
+        settings = replace(self._final if final else self._short, epochs=None, steps=steps, seed=seed)
+        teacher = self._teacher if settings.distill_weight else None
+        return train(module, self._data, settings, teacher=teacher).module
+
+    def gradients(self, module: nn.Module) -> Gradients:
+        """Return the mean gradient of the cross-entropy over the first images of the training split."""
+        data, size = self._data, self._short.batch_size
+        batches = (
+            (normalised(data.train.images[start : start + size], data), data.train.labels[start : start + size])
+            for start in range(0, min(_GRADIENT_IMAGES, len(data.train)), size)
+        )
+        return accumulate_gradients(module, batches, functional.cross_entropy)
+
+
+class UserQuality:
+    """The user's own functions instead of a data set.
+
+    `evaluate(module)` returns an accuracy in 0..1 and steers the search; `test(module)` (default: `evaluate`) is for the
+    report; `finetune(module, epochs)` returns the trained module or trains in place. One step of the settings is one
+    epoch here.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[nn.Module], float],
+        finetune: Callable[[nn.Module, int], nn.Module | None],
+        *,
+        test: Callable[[nn.Module], float] | None = None,
+    ) -> None:
+        self._evaluate = evaluate
+        self._finetune = finetune
+        self._test = test or evaluate
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """One: the user's function counts epochs."""
+        return 1
+
+    def validate(self, module: nn.Module) -> Accuracy:
+        """Return what the user's `evaluate` says."""
+        return _checked(self._evaluate(module), "evaluate")
+
+    def test(self, module: nn.Module) -> Accuracy:
+        """Return what the user's `test` says."""
+        return _checked(self._test(module), "test")
+
+    def finetune(self, module: nn.Module, *, steps: int, seed: int, final: bool) -> nn.Module:
+        """Return a copy of `module` trained by the user's function for `steps` epochs from the seed."""
+        student = copy.deepcopy(module)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            returned = self._finetune(student, steps)
+        return student if returned is None else returned
+
+    def gradients(self, module: nn.Module) -> Gradients:
+        """Refuse: there is no loss to differentiate. Raises ConfigError."""
+        raise ConfigError("criterion 'taylor' needs a data set; with your own functions use l1, l2, fpgm or bn-scale")
+
+
+def _accuracy(score: Score) -> Accuracy:
+    return Accuracy(correct=score.correct, total=score.total)
+
+
+def _checked(value: float, name: str) -> Accuracy:
+    if not 0.0 <= value <= 1.0:
+        raise ModelError(f"your {name} function returned {value}; it must return an accuracy between 0 and 1")
+    return Accuracy(correct=float(value), total=1)
