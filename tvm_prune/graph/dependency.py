@@ -1,9 +1,9 @@
 """Which channels of which layers depend on each other: the only file that knows torch-pruning.
 
-torch-pruning's DependencyGraph (Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023, section 3) gives nodes,
-edges and the index map of each edge. Here every channel of every layer is one point, every edge joins points, and a
-connected set of points is a *unit*: the least that can be removed. That treats grouped convolutions, group norms and
-channel multipliers with the same rule: they join points, too.
+torch-pruning's DependencyGraph (Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023, section 3) gives
+nodes, edges and the index map of each edge. Here every channel of every layer is one point, every edge joins points, and
+a connected set of points is a *unit*: the least that can be removed. Grouped convolutions, group norms and channel
+multipliers follow the same rule: they join points, too.
 """
 
 from collections.abc import Sequence
@@ -117,9 +117,9 @@ def find_bundles(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[Bun
 def _trace(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[Any, dict[nn.Parameter, str]]:
     """Run torch-pruning's tracer; return its graph and the names of the network's inputs (as parameters).
 
-    An input enters as a parameter, so that channels added to the input itself are seen as bound to it. A 3-D input stays
-    a plain tensor: a 3-D parameter makes torch-pruning drop the index maps of concatenations. Each output passes a clone,
-    so that an output that is also used further inside is still seen as an output.
+    An input enters as a parameter, so that channels added to the input itself are seen as bound to it. A 3-D input
+    stays a plain tensor: a 3-D parameter makes torch-pruning drop the index maps of concatenations. Each output passes
+    a clone, so that an output that is also used further inside is still seen as an output.
     """
     sources = {
         nn.Parameter(value.detach().clone()): f"input {number}"
@@ -157,14 +157,21 @@ def _places(
         target = node.module
         if target in sources:
             sides: dict[Side, _Place] = {
-                "out": _Place(0, sources[target], reason=f"they are bound to the channels of the network's {sources[target]}")
+                "out": _Place(
+                    0, sources[target], reason=f"they are bound to the channels of the network's {sources[target]}"
+                )
             }
         else:
             sides = _sides(node, names.get(target, ""), order=order.get(target, len(order)))
         for side, place in sides.items():
             if place.layer in tied:
                 place = _Place(
-                    place.order, place.layer, place.kind, place.side, place.size, f"{tied[place.layer]} is shared by several layers"
+                    place.order,
+                    place.layer,
+                    place.kind,
+                    place.side,
+                    place.size,
+                    f"{tied[place.layer]} is shared by several layers",
                 )
             index[node, side] = len(places)
             places.append(place)
@@ -292,9 +299,13 @@ def _join_inside_layers(graph: Any, index: dict[tuple[Node, str], int], points: 
 
 def _bundles(places: list[_Place], points: _Points) -> tuple[Bundle, ...]:
     """Sort points into units and units that run through the same dimensions into bundles."""
+    if not points.seen:
+        return ()
     codes = np.concatenate([_code(place, channels) for place, channels in points.seen.items()])
     codes.sort()
-    left, right = (np.searchsorted(codes, np.concatenate(side)) for side in (points.left, points.right))
+    left, right = (
+        np.searchsorted(codes, np.concatenate([np.empty(0, np.int64), *side])) for side in (points.left, points.right)
+    )
     pairs = coo_array((np.ones(left.size, dtype=np.int8), (left, right)), shape=(codes.size, codes.size))
     _, unit_of = connected_components(pairs, directed=False)
     found: dict[tuple[tuple[int, int], ...], list[dict[int, np.ndarray]]] = {}
@@ -319,18 +330,23 @@ def _produces(place: _Place) -> bool:
 
 
 def _bundle(places: list[_Place], units: list[dict[int, np.ndarray]]) -> tuple[tuple[int, int], Bundle]:
-    """Return one bundle with its sort key: forward position of its first producer (a depthwise conv only if alone), first channel."""
+    """Return one bundle with its sort key: forward position of its first producer and that one's first channel.
+
+    A depthwise convolution hands channels on; it counts as a producer only where there is no other.
+    """
     ordered = sorted(units[0], key=lambda place: (places[place].order, places[place].side == "in", place))
     producers = [place for place in ordered if _produces(places[place])]
     first = min(producers, key=lambda place: places[place].kind == "depthwise")
     units = sorted(units, key=lambda unit: int(unit[first][0]))
-    reasons = dict.fromkeys(places[place].reason for place in ordered if places[place].reason)
+    reasons: dict[str, None] = dict.fromkeys(places[place].reason for place in ordered if places[place].reason)
     couplings = []
+    bare = [places[place].layer for place in ordered if places[place].kind == "param"]
     for place in [first, *(place for place in ordered if place != first)]:
         where = places[place]
         channels = np.stack([unit[place] for unit in units])
         if where.size is not None and channels.max() >= where.size:
-            reasons[f"an operation before {where.layer} rearranges them"] = None
+            cause = f"bare parameter {' or '.join(bare)}" if bare else f"an operation before {where.layer}"
+            reasons.setdefault(f"{cause} does not keep them one by one")
         if where.kind is not None:
             couplings.append(Coupling(layer=where.layer, kind=where.kind, side=where.side, channels=channels))
     key = (places[first].order, int(units[0][first][0]))

@@ -15,7 +15,7 @@ from tvm_prune.graph.running import analysis_copy, random_like
 from tvm_prune.graph.slicing import Cuts, remove_channels
 from tvm_prune.graph.trial_cut import why_wrong
 
-__all__ = ["Group", "Ignored", "Member", "cuts_of", "find_groups", "near", "traced_groups"]
+__all__ = ["Group", "Ignored", "Member", "Traced", "cuts_of", "find_groups", "near", "trace"]
 
 # A dotted name or glob of layers (a container stands for all layers inside), or a class of layers.
 Ignored = str | type[nn.Module]
@@ -60,6 +60,20 @@ class Group:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """The groups of a module as its graph shows them, with the analysis copy and the random inputs they come from."""
+
+    probe: nn.Module
+    inputs: tuple[torch.Tensor, ...]
+    groups: tuple[Group, ...]
+
+    def why_wrong(self, keep: Mapping[str, Sequence[int]]) -> str:
+        """Return why cutting each group named in `keep` to those units gives a wrong network; empty if it does not."""
+        cuts = cuts_of(self.groups, keep)
+        return why_wrong(self.probe, remove_channels(self.probe, cuts), self.inputs, cuts=cuts)
+
+
 def find_groups(
     module: nn.Module, example_inputs: Sequence[torch.Tensor], *, ignored_layers: Sequence[Ignored] = ()
 ) -> tuple[Group, ...]:
@@ -70,18 +84,20 @@ def find_groups(
     its input may shrink. Raises PruningError for a pattern that matches no layer, InputShapeError if `module` does not
     run on `example_inputs`.
     """
+    traced = trace(module, example_inputs, ignored_layers=ignored_layers)
+    together = {
+        group.name: _trial_keep(group, 1 + number % 3) for number, group in enumerate(traced.groups) if _cuttable(group)
+    }
+    if not traced.why_wrong(together):
+        return traced.groups
+    return tuple(_tried(traced, group) if _cuttable(group) else group for group in traced.groups)
+
+
+def trace(
+    module: nn.Module, example_inputs: Sequence[torch.Tensor], *, ignored_layers: Sequence[Ignored] = ()
+) -> Traced:
+    """Return the groups of `module` without any trial cut; errors as `find_groups`."""
     probe, inputs = analysis_copy(module), random_like(example_inputs)
-    groups = traced_groups(probe, inputs, ignored_layers=ignored_layers)
-    together = {group.name: _trial_keep(group, 1 + number % 3) for number, group in enumerate(groups) if _cuttable(group)}
-    if not _why_wrong(probe, inputs, groups=groups, keep=together):
-        return groups
-    return tuple(_tried(probe, inputs, group) if _cuttable(group) else group for group in groups)
-
-
-def traced_groups(
-    probe: nn.Module, inputs: Sequence[torch.Tensor], *, ignored_layers: Sequence[Ignored] = ()
-) -> tuple[Group, ...]:
-    """Return the groups of an analysis copy as the graph shows them, without any trial cut."""
     ignored = _ignored_names(probe, ignored_layers)
     groups: list[Group] = []
     seen: dict[str, int] = {}
@@ -90,7 +106,7 @@ def traced_groups(
         seen[first] = seen.get(first, 0) + 1
         name = first if seen[first] == 1 else f"{first}#{seen[first]}"
         groups.append(_group(bundle, name, ignored=ignored))
-    return tuple(groups)
+    return Traced(probe=probe, inputs=inputs, groups=tuple(groups))
 
 
 def cuts_of(groups: Iterable[Group], keep: Mapping[str, Sequence[int]]) -> Cuts:
@@ -172,16 +188,9 @@ def _trial_keep(group: Group, count: int) -> tuple[int, ...]:
     return tuple(range(min(count, group.width - 1), group.width))
 
 
-def _why_wrong(
-    probe: nn.Module, inputs: Sequence[torch.Tensor], *, groups: Sequence[Group], keep: Mapping[str, Sequence[int]]
-) -> str:
-    cuts = cuts_of(groups, keep)
-    return why_wrong(probe, remove_channels(probe, cuts), inputs, cuts=cuts)
-
-
-def _tried(probe: nn.Module, inputs: Sequence[torch.Tensor], group: Group) -> Group:
+def _tried(traced: Traced, group: Group) -> Group:
     """Return `group`, unprunable with the reason if cutting it alone goes wrong."""
-    reason = _why_wrong(probe, inputs, groups=(group,), keep={group.name: _trial_keep(group, 1)})
+    reason = traced.why_wrong({group.name: _trial_keep(group, 1)})
     if not reason:
         return group
     bare = [member.layer for member in group.members if member.kind == "param"]

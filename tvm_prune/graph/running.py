@@ -56,7 +56,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def random_like(example_inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Return inputs of the same shapes, dtypes and devices: floats drawn from N(0, 1) with a fixed seed, others as given.
+    """Return inputs of the same shapes, dtypes and devices: floats from N(0, 1) with a fixed seed, others as given.
 
     Example inputs are often zeros, which would hide a wrong channel.
     """

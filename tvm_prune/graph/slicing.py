@@ -33,7 +33,7 @@ def masked_weights(module: nn.Module, cuts: Cuts) -> dict[str, torch.Tensor]:
     lies between its producer and its readers.
     """
     masked = {}
-    for (name, kind, side), channels in cuts.items():
+    for (name, _, side), channels in cuts.items():
         if side == "in":
             layer = module.get_submodule(name)
             weight = _weight(layer).detach().clone()
@@ -62,7 +62,7 @@ def _local(layer: _ConvNd, channels: np.ndarray) -> torch.Tensor:
 
 
 def _shrink(owner: nn.Module, label: str, *, dim: int, removed: torch.Tensor | np.ndarray) -> None:
-    """Replace one parameter or buffer of `owner` by a copy without the entries `removed` of `dim`; absent ones are skipped."""
+    """Take the entries `removed` of `dim` out of one parameter or buffer of `owner`, if it has it."""
     old = owner._parameters.get(label)
     stored = old if old is not None else owner._buffers.get(label)
     if stored is None:

@@ -6,12 +6,11 @@ import torch
 from torch import nn
 
 from tvm_prune.errors import PruningError
-from tvm_prune.graph.groups import Group, Ignored, cuts_of, near, traced_groups
-from tvm_prune.graph.running import analysis_copy, random_like
+from tvm_prune.graph.groups import Group, Ignored, Traced, cuts_of, near, trace
 from tvm_prune.graph.slicing import remove_channels
 from tvm_prune.graph.trial_cut import why_wrong
 
-__all__ = ["prune_groups"]
+__all__ = ["prune_groups", "prune_traced"]
 
 
 def prune_groups(
@@ -27,9 +26,12 @@ def prune_groups(
     is run once beside the masked original and returned only if both agree. Raises PruningError for an unknown or
     unprunable group, for indices that are empty, repeated or out of range, and for a result that does not agree.
     """
-    probe, inputs = analysis_copy(module), random_like(example_inputs)
-    groups = traced_groups(probe, inputs, ignored_layers=ignored_layers)
-    by_name = {group.name: group for group in groups}
+    return prune_traced(module, trace(module, example_inputs, ignored_layers=ignored_layers), keep)
+
+
+def prune_traced(module: nn.Module, traced: Traced, keep: Mapping[str, Sequence[int]]) -> nn.Module:
+    """Do what `prune_groups` does for a `module` traced before."""
+    by_name = {group.name: group for group in traced.groups}
     for name, units in keep.items():
         if name not in by_name:
             raise PruningError(
@@ -37,9 +39,9 @@ def prune_groups(
                 "find_groups(module, example_inputs) lists them all."
             )
         _check_units(by_name[name], units)
-    cuts = cuts_of(groups, keep)
+    cuts = cuts_of(traced.groups, keep)
     smaller = remove_channels(module, cuts)
-    reason = why_wrong(probe, smaller, inputs, cuts=cuts)
+    reason = why_wrong(traced.probe, smaller, traced.inputs, cuts=cuts)
     if reason:
         raise PruningError(
             f"channels of {', '.join(keep)} cannot be removed from {type(module).__name__}: {reason}. "
@@ -53,7 +55,9 @@ def _check_units(group: Group, units: Sequence[int]) -> None:
         raise PruningError(f"group {group.name!r}: keep is empty; keep at least one of its {group.width} units.")
     outside = [unit for unit in units if not 0 <= unit < group.width]
     if outside:
-        raise PruningError(f"group {group.name!r}: units {outside} are out of range; it has units 0 to {group.width - 1}.")
+        raise PruningError(
+            f"group {group.name!r}: units {outside} are out of range; it has units 0 to {group.width - 1}."
+        )
     if len(set(units)) != len(units):
         twice = sorted({unit for unit in units if list(units).count(unit) > 1})
         raise PruningError(f"group {group.name!r}: units {twice} are listed twice; list each unit to keep once.")

@@ -1,0 +1,55 @@
+"""How steps act on a model: checked against its groups, then carried out in one cut."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tvm_prune.compress.step import PruneStep, Step
+from tvm_prune.errors import PruningError, RecipeError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.groups import near, trace
+from tvm_prune.graph.surgery import prune_traced
+
+__all__ = ["apply_steps", "check_step"]
+
+
+def apply_steps(model: CompressedModel, steps: Sequence[Step]) -> CompressedModel:
+    """Return a new model with `steps` carried out in order; the given one is not changed.
+
+    Several prune steps of one group are combined first, so that the cost does not grow with their number: removing
+    channels changes neither the groups nor their names. Raises RecipeError for a step that does not fit the model.
+    """
+    if not steps:
+        return model
+    traced = trace(model.module, model.example_inputs)
+    widths = {group.name: group.width for group in traced.groups}
+    keep: dict[str, tuple[int, ...]] = {}
+    for number, step in enumerate(steps, start=1):
+        check_step(step, number=number)
+        if step.group not in widths:
+            raise RecipeError(
+                f"step {number} prunes group {step.group!r}, which {type(model.module).__name__} does not have; "
+                f"{near(step.group, widths)}. Apply the recipe to the model it was made from."
+            )
+        present = keep.get(step.group, tuple(range(widths[step.group])))
+        if step.width != len(present):
+            raise RecipeError(
+                f"step {number} expects group {step.group!r} to be {step.width} wide, but it is {len(present)}. "
+                "Apply the recipe to the model it was made from, with all its steps in order."
+            )
+        keep[step.group] = tuple(present[unit] for unit in step.keep)
+    try:
+        module = prune_traced(model.module, traced, keep)
+    except PruningError as error:
+        raise RecipeError(f"the recipe cannot be applied: {error}") from error
+    return replace(model, module=module)
+
+
+def check_step(step: PruneStep, *, number: int) -> None:
+    """Raise RecipeError unless `keep` of step `number` is sorted, without repeats, in range and not empty."""
+    where = f"step {number} (group {step.group!r}, width {step.width})"
+    if not step.keep:
+        raise RecipeError(f"{where} keeps nothing; list at least one unit to keep.")
+    if step.keep[0] < 0 or max(step.keep) >= step.width:
+        raise RecipeError(f"{where} keeps units outside 0 to {step.width - 1}: {list(step.keep)}; correct the list.")
+    if any(first >= second for first, second in zip(step.keep, step.keep[1:], strict=False)):
+        raise RecipeError(f"{where} must list the units to keep in rising order, each once: {list(step.keep)}.")
