@@ -10,7 +10,7 @@ from tvm_prune.errors import DataError, ModelError
 from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.datasets.dataset import DataSet, Split
 
-__all__ = ["Score", "evaluate", "predictions"]
+__all__ = ["Score", "checked_logits", "evaluate", "predictions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,26 @@ class Score:
         return f"{self.correct} of {self.total} ({100 * self.fraction:.2f} %)"
 
 
+def checked_logits(output: object, data: DataSet) -> torch.Tensor:
+    """Return a classifier's output as it is; ModelError unless it is a tensor [N, at least data.num_classes]."""
+    if not isinstance(output, torch.Tensor) or output.dim() != 2:
+        found = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ModelError(
+            f"a classifier must return one tensor [images, classes], this model returned {found}; "
+            "pass your own evaluate and finetune functions for it."
+        )
+    if output.shape[1] < data.num_classes:
+        raise ModelError(
+            f"the model tells {output.shape[1]} classes apart, {data.name} has {data.num_classes}: "
+            f"build it with --num-classes {data.num_classes}."
+        )
+    return output
+
+
 def predictions(module: nn.Module, split: Split, data: DataSet, batch_size: int = 500) -> torch.Tensor:
     """Return the class of every image of `split`, int64 [N], computed in eval mode on the module's own device.
 
-    The module's training mode is put back. Raises DataError for an empty split, ModelError unless the output is one
-    tensor [N, classes].
+    The module's training mode is put back. Raises DataError for an empty split, ModelError as `checked_logits` does.
     """
     if len(split) == 0:
         raise DataError(f"the split of {data.name} to evaluate holds no images; load more with a larger limit.")
@@ -48,14 +63,7 @@ def predictions(module: nn.Module, split: Split, data: DataSet, batch_size: int 
         with torch.inference_mode():
             for start in range(0, len(split), batch_size):
                 inputs = normalised(split.images[start : start + batch_size], data).to(device)
-                logits = module(inputs)
-                if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
-                    shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-                    raise ModelError(
-                        f"top-1 accuracy needs one output [images, classes], the model returned {shape}; "
-                        "pass your own evaluate function for such a model."
-                    )
-                found.append(logits.argmax(dim=1).cpu())
+                found.append(checked_logits(module(inputs), data).argmax(dim=1).cpu())
     finally:
         module.train(was_training)
     return torch.cat(found)

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from tvm_prune.errors import ConfigError, WeightsError
 from tvm_prune.files import disk_full_is_named
 from tvm_prune.models.datasets.batches import TrainBatches
 from tvm_prune.models.datasets.dataset import DataSet
-from tvm_prune.models.evaluate import evaluate
+from tvm_prune.models.evaluate import checked_logits, evaluate
 from tvm_prune.models.train_settings import Epoch, Progress, TrainSettings
 
 __all__ = ["CHECKPOINT", "Fit", "fit"]
@@ -55,7 +56,14 @@ class Fit:
     def identity(self) -> str:
         """What a checkpoint must agree on to be gone on from."""
         shapes = {name: list(value.shape) for name, value in self.module.state_dict().items()}
-        return dumps({"settings": encode(self.settings), "data": self.data.name, "images": len(self.data.train), "weights": shapes})
+        return dumps(
+            {
+                "settings": encode(self.settings),
+                "data": self.data.name,
+                "images": len(self.data.train),
+                "weights": shapes,
+            }
+        )
 
 
 class _Learner(LightningModule):
@@ -114,7 +122,7 @@ class _Learner(LightningModule):
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
         inputs, labels = batch
         settings = self.plan.settings
-        logits = self.module(inputs)
+        logits = checked_logits(self.module(inputs), self.plan.data)
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
         for teacher in self._teacher:
             with torch.no_grad():
@@ -159,8 +167,14 @@ class _Learner(LightningModule):
             val_total=score.total if score else None,
         )
         self.history.append(epoch)
-        _log.info("epoch %d: %d steps, loss %.4f, %.1f s%s", epoch.number, epoch.steps, epoch.loss, epoch.seconds,
-                  f", validation {score}" if score else "")
+        _log.info(
+            "epoch %d: %d steps, loss %.4f, %.1f s%s",
+            epoch.number,
+            epoch.steps,
+            epoch.loss,
+            epoch.seconds,
+            f", validation {score}" if score else "",
+        )
         if self.plan.checkpoint_dir is not None:
             self._save(self.plan.checkpoint_dir)
 
@@ -203,8 +217,12 @@ def fit(plan: Fit) -> tuple[nn.Module, int, float, tuple[Epoch, ...]]:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(learner, plan.batches, ckpt_path=resume, weights_only=True)
-    return learner.result(), trainer.global_step, learner.seconds, tuple(learner.history)
+        with _interruptible(trainer):
+            trainer.fit(learner, plan.batches, ckpt_path=resume, weights_only=True)
+    trained = learner.result()
+    for after, before in zip(trained.parameters(), plan.module.parameters(), strict=True):
+        after.requires_grad_(before.requires_grad)
+    return trained, trainer.global_step, learner.seconds, tuple(learner.history)
 
 
 def _checkpoint_of(plan: Fit) -> Path | None:
@@ -214,7 +232,9 @@ def _checkpoint_of(plan: Fit) -> Path | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)[_STATE]
     except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
-        raise WeightsError(f"{path} is not a training checkpoint of tvm_prune ({error}); remove it to start anew.") from error
+        raise WeightsError(
+            f"{path} is not a training checkpoint of tvm_prune ({error}); remove it to start anew."
+        ) from error
     if state["identity"] != plan.identity:
         raise ConfigError(
             f"{path} belongs to a training with other settings, data or model; "
@@ -224,8 +244,29 @@ def _checkpoint_of(plan: Fit) -> Path | None:
 
 
 @contextlib.contextmanager
+def _interruptible(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl-C through: Lightning would turn it into an exit and leave the process deaf to the next one."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from stop
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda")
+    names = (
+        "lightning.pytorch",
+        "lightning.fabric",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators.cuda",
+    )
     before = {name: logging.getLogger(name).level for name in names}
     try:
         for name in names:

@@ -16,9 +16,9 @@ from tvm_prune.codec import decode, encode
 from tvm_prune.errors import ConfigError
 from tvm_prune.models.datasets.batches import TrainBatches
 from tvm_prune.models.datasets.dataset import DataSet
-from tvm_prune.models.train_settings import Epoch, Progress, TrainResult, TrainSettings
+from tvm_prune.models.train_settings import FROM_SCRATCH, Epoch, Progress, TrainResult, TrainSettings
 
-__all__ = ["Epoch", "Progress", "TrainResult", "TrainSettings", "train"]
+__all__ = ["FROM_SCRATCH", "Epoch", "Progress", "TrainResult", "TrainSettings", "train"]
 
 
 def train(
@@ -51,7 +51,7 @@ def train(
     # Lightning takes seconds to import; a call that failed above should not wait for it.
     from tvm_prune.models.lightning_loop import Fit, fit
 
-    student = copy.deepcopy(module).train().requires_grad_(True).to(memory_format=torch.channels_last)
+    student = _in_format(copy.deepcopy(module), torch.channels_last)
     batches = TrainBatches(data.train, data, batch_size=settings.batch_size, seed=settings.seed)
     trained, steps, seconds, history = fit(
         Fit(
@@ -65,5 +65,13 @@ def train(
             validate=validate,
         )
     )
-    trained = trained.cpu().to(memory_format=torch.contiguous_format).requires_grad_(True).eval()
+    trained = _in_format(trained.cpu(), torch.contiguous_format).eval()
     return TrainResult(module=trained, steps=steps, seconds=seconds, history=history)
+
+
+def _in_format(module: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    # What Module.to(memory_format=...) does; written out because its type annotation lacks the form.
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+    return module

@@ -78,7 +78,7 @@ def hold_out(split: Split, count: int, *, seed: int) -> tuple[Split, Split]:
         raise DataError(f"cannot hold out {count} of {total} images; choose a count between 1 and {total - 1}.")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(total, generator=generator)
-    # Place the members of each class at equal distances in 0..1: the first `count` places then hold each class in proportion.
+    # With the members of each class at equal distances in 0..1, the first `count` places hold each class in proportion.
     place = torch.empty(total, dtype=torch.float64)
     labels = split.labels[order]
     for label in labels.unique():

@@ -12,8 +12,8 @@ __all__ = ["ZooEntry"]
 class ZooEntry:
     """How to build a network and the one input it expects.
 
-    `builder` takes (num_classes, in_channels) and returns a module with fresh random weights; `input_shape` is channels,
-    height, width of one sample.
+    `builder` takes (num_classes, in_channels) and returns a module with fresh random weights; `input_shape` is
+    channels, height, width of one sample; `summary` a few words for the list of networks.
     """
 
     builder: Callable[[int, int], nn.Module]

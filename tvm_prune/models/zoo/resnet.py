@@ -1,14 +1,16 @@
 """Residual networks for 32x32 images.
 
-He et al. 2016, "Deep Residual Learning for Image Recognition": section 4.2 for the 6n+2 nets (depth 20, 32, 56), table 1
-for ResNet-18, here with the 3x3 stem without pooling that is usual at this image size. Shortcuts that change shape are
-1x1 projections (option B), so that every residual sum joins weighted layers.
+He et al. 2016, "Deep Residual Learning for Image Recognition": section 4.2 for the 6n+2 nets (depth 20, 32, 56),
+table 1 for ResNet-18, here with the 3x3 stem without pooling that is usual at this image size. Shortcuts that change
+shape are 1x1 projections (option B), so that every residual sum joins weighted layers.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import nn
+
+from tvm_prune.models.zoo.initialise import initialise_convolutions
 
 __all__ = ["BasicBlock", "ResNet", "resnet18", "resnet20", "resnet32", "resnet56"]
 
@@ -33,7 +35,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return relu(body(x) + shortcut(x))."""
         y = self.relu1(self.bn1(self.conv1(x)))
-        return self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
+        out: torch.Tensor = self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
+        return out
 
 
 class ResNet(nn.Module):
@@ -56,14 +59,13 @@ class ResNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(before, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialise_convolutions(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits [N, num_classes] for images [N, in_channels, H, W]."""
         y = self.pool(self.stages(self.stem(x)))
-        return self.classifier(torch.flatten(y, 1))
+        logits: torch.Tensor = self.classifier(torch.flatten(y, 1))
+        return logits
 
 
 def resnet20(num_classes: int, in_channels: int) -> nn.Module:
