@@ -226,4 +226,5 @@ def run_report(
         uniform=(Point(latency_ms=0.132, accuracy=0.91, label="12/16"), Point(latency_ms=0.11, accuracy=0.86)),
         envelope=(Point(latency_ms=0.132, accuracy=0.91), Point(latency_ms=0.11, accuracy=0.86)),
         accuracy_floor=0.9,
+        notes=("trial 4 was retrained.",),
     )

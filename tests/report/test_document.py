@@ -47,5 +47,6 @@ def test_unprunable_layers_come_from_the_dense_trial(trials: tuple[Trial, ...]) 
 
 def test_labels_and_an_absent_baseline_are_drawn(tmp_path: Path) -> None:
     path = tmp_path / "plot.png"
-    plot_latency_accuracy(path, dense=Point(latency_ms=1, accuracy=0.9, label="dense"), search=())
+    point = Point(latency_ms=1, accuracy=0.9, label="dense")
+    plot_latency_accuracy(path, dense=point, pruned=point)
     assert path.stat().st_size > 5000

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvm_prune.codec import STRICT
 from tvm_prune.files import write_atomically
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.report.change import change_sheet, task_changes
@@ -12,8 +13,8 @@ from tvm_prune.report.markdown import to_markdown
 from tvm_prune.report.plots import Point, plot_history, plot_latency_accuracy, plot_tasks
 from tvm_prune.report.programs import program_sheet, program_view
 from tvm_prune.report.sheet import Sheet
-from tvm_prune.report.summary import Summary, summary_sheet
-from tvm_prune.search.trial import State, Trial
+from tvm_prune.report.summary import Figures, Summary, summary_sheet
+from tvm_prune.search.trial import Trial
 
 __all__ = ["RunReport", "report_sheets", "unprunable_layers", "write_report"]
 
@@ -22,8 +23,9 @@ __all__ = ["RunReport", "report_sheets", "unprunable_layers", "write_report"]
 class RunReport:
     """All that a report says of one run.
 
-    `trials` are the searcher's, in order, trial 0 the dense model; `uniform` and `envelope` networks of the uniform
-    baseline, their accuracy on the split that the searcher used; `accuracy_floor` is the requirement (0..1).
+    `trials` are the searcher's, in order, trial 0 the dense model; `uniform` are the networks of the uniform baseline
+    and `envelope` the best of them, on the test split as the summary; `accuracy_floor` is the requirement on the
+    validation split (0..1); `notes` say what happened after the search.
     """
 
     summary: Summary
@@ -34,6 +36,8 @@ class RunReport:
     uniform: tuple[Point, ...] = ()
     envelope: tuple[Point, ...] = ()
     accuracy_floor: float | None = None
+    notes: tuple[str, ...] = ()
+    __pydantic_config__ = STRICT
 
 
 def unprunable_layers(trials: Sequence[Trial]) -> dict[str, str]:
@@ -58,15 +62,13 @@ def report_sheets(run: RunReport) -> tuple[Sheet, ...]:
 def write_report(run: RunReport, folder: Path) -> Path:
     """Write report.md and plots/*.png into `folder` and return the path of report.md."""
     plots = folder / "plots"
-    accepted = [_point(trial) for trial in run.trials if trial.state is State.ACCEPTED and trial.accuracy]
     plot_latency_accuracy(
         plots / "latency_accuracy.png",
-        dense=accepted[0],
-        search=accepted[1:],
+        dense=_point(run.summary.dense, "dense"),
+        pruned=_point(run.summary.pruned, "pruned"),
         uniform=run.uniform,
         envelope=run.envelope,
         title=f"{run.summary.model} on {run.summary.data}",
-        accuracy_name="validation accuracy",
     )
     plot_history(plots / "history.png", run.trials, accuracy_floor=run.accuracy_floor)
     changes = task_changes(run.dense, run.pruned, unprunable=unprunable_layers(run.trials))
@@ -79,6 +81,7 @@ def write_report(run: RunReport, folder: Path) -> Path:
         to_markdown(change),
         "![Time of each task before and after](plots/tasks.png)\n",
         to_markdown(history),
+        *(f"- {note}\n" for note in run.notes),
         "![Latency and accuracy over the trials](plots/history.png)\n",
         *(to_markdown(sheet) for sheet in rest),
     ]
@@ -87,7 +90,5 @@ def write_report(run: RunReport, folder: Path) -> Path:
     return path
 
 
-def _point(trial: Trial) -> Point:
-    assert trial.cost is not None
-    assert trial.accuracy is not None
-    return Point(latency_ms=trial.cost.latency_s * 1e3, accuracy=trial.accuracy.fraction)
+def _point(figures: Figures, label: str) -> Point:
+    return Point(latency_ms=figures.latency_ms, accuracy=figures.accuracy, label=label)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tvm_prune.codec import STRICT
 from tvm_prune.files import write_atomically
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.report.change import TaskChange
@@ -30,19 +31,19 @@ class Point:
     latency_ms: float
     accuracy: float
     label: str = ""
+    __pydantic_config__ = STRICT
 
 
 def plot_latency_accuracy(
     path: Path,
     *,
     dense: Point,
-    search: Sequence[Point],
+    pruned: Point,
     uniform: Sequence[Point] = (),
     envelope: Sequence[Point] = (),
     title: str = "Latency against accuracy",
-    accuracy_name: str = "test accuracy",
 ) -> None:
-    """Draw every network, the last of `search` as the chosen one, and the uniform envelope through its points."""
+    """Draw every network and the uniform envelope through its points. Accuracies are of the test split."""
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     axes = figure.add_subplot()
     if uniform:
@@ -51,17 +52,15 @@ def plot_latency_accuracy(
         ordered = sorted(envelope, key=lambda point: point.latency_ms)
         axes.plot(*_columns(ordered), color=ORANGE, linewidth=1.5, label="uniform envelope")
     axes.plot(*_columns([dense]), linestyle="none", marker="D", markersize=8, color=GREY, label="dense, tuned")
-    if search:
-        axes.plot(*_columns([dense, *search]), color=BLUE, linewidth=1, marker="o", markersize=5, label="cprune")
-        axes.plot(*_columns(search[-1:]), linestyle="none", marker="*", markersize=16, color=BLUE, label="chosen")
-    for point in (dense, *search, *uniform):
+    axes.plot(*_columns([pruned]), linestyle="none", marker="*", markersize=16, color=BLUE, label="pruned")
+    for point in (dense, pruned, *uniform):
         if point.label:
             place = (point.latency_ms, point.accuracy * 100)
             axes.annotate(point.label, place, textcoords="offset points", xytext=(6, 4), fontsize=7, color=GREY)
     axes.set_xlabel("latency of the whole compiled module, ms (left is faster)")
-    axes.set_ylabel(f"{accuracy_name}, % (up is better)")
+    axes.set_ylabel("test accuracy, % (up is better)")
     axes.set_title(title)
-    axes.set_xlim(0, 1.08 * max(point.latency_ms for point in (dense, *search, *uniform, *envelope)))
+    axes.set_xlim(0, 1.08 * max(point.latency_ms for point in (dense, pruned, *uniform, *envelope)))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
     _save(figure, path)
