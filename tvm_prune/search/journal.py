@@ -153,8 +153,8 @@ def _header(path: Path, line: bytes) -> Header:
         )
     if isinstance(body, Mapping) and body.get("format") != FORMAT:
         raise JournalError(
-            f"{path} has format {body.get('format')}, this version reads {FORMAT}; go on with the version that wrote it, "
-            f"or choose another --out"
+            f"{path} has format {body.get('format')}, this version reads {FORMAT}; go on with the version that wrote "
+            f"it, or choose another --out"
         )
     try:
         return decode(Header, body)
@@ -169,8 +169,8 @@ def _trials(path: Path, lines: list[bytes]) -> tuple[Trial, ...]:
         place = f"line {number + 2} of {path}"
         if body is None:
             raise JournalError(
-                f"{place} is damaged (its checksum does not fit); restore the file, or cut it before that line to go on "
-                f"from there, or choose another --out"
+                f"{place} is damaged (its checksum does not fit); restore the file, or cut it before that line to go "
+                f"on from there, or choose another --out"
             )
         try:
             trial = decode(Trial, body)
@@ -178,8 +178,8 @@ def _trials(path: Path, lines: list[bytes]) -> tuple[Trial, ...]:
             raise JournalError(f"{place} cannot be read ({error}); choose another --out") from error
         if trial.number != number:
             raise JournalError(
-                f"{place} holds trial {trial.number} where {number} should be; cut the file before that line, or choose "
-                f"another --out"
+                f"{place} holds trial {trial.number} where {number} should be; cut the file before that line, or "
+                f"choose another --out"
             )
         trials.append(trial)
     return tuple(trials)

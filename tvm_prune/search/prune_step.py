@@ -1,7 +1,7 @@
 """How many channels go at once so that the fastest program keeps its structure (CPrune, section "pruning step").
 
-The rule here differs from the paper's product / max, which for a program whose inner tile is the largest factor goes from
-32 channels to 30 and breaks the vector. Here the outermost channel loop gets shorter and everything inside it stays.
+The rule here differs from the paper's product / max, which for a program whose inner tile is the largest factor goes
+from 32 channels to 30 and breaks the vector. Here the outermost channel loop gets shorter and all inside it stays.
 """
 
 import math

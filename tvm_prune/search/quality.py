@@ -93,9 +93,9 @@ class DataQuality:
 class UserQuality:
     """The user's own functions instead of a data set.
 
-    `evaluate(module)` returns an accuracy in 0..1 and steers the search; `test(module)` (default: `evaluate`) is for the
-    report; `finetune(module, epochs)` returns the trained module or trains in place. One step of the settings is one
-    epoch here.
+    `evaluate(module)` returns an accuracy in 0..1 and steers the search; `test(module)` (default: `evaluate`) is for
+    the report; `finetune(module, epochs)` returns the trained module or trains in place. One step of the settings is
+    one epoch here.
     """
 
     def __init__(

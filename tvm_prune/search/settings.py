@@ -93,14 +93,14 @@ class CPruneSettings:
         return _steps(self.final_steps, self.final_epochs, steps_per_epoch)
 
     def requirement(self, dense_fraction: float) -> float:
-        """Return the validation accuracy to keep, a fraction. Raises GoalError if the dense model itself is below it."""
+        """Return the validation accuracy to keep, a fraction. Raises GoalError if the dense model is below it."""
         required = self.accuracy_requirement
         if required is None:
             return dense_fraction - self.accuracy_drop
         if required > dense_fraction:
             raise GoalError(
                 f"an accuracy of {required:.4f} is required but the dense model reaches {dense_fraction:.4f} on the "
-                f"validation split; ask for at most that (accuracy_requirement={dense_fraction:.4f}) or train it further"
+                f"validation split; ask for at most accuracy_requirement={dense_fraction:.4f}, or train it further"
             )
         return required
 

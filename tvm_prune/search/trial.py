@@ -79,9 +79,9 @@ class ScoredGroup:
 class Trial:
     """A proposal with its outcome. Trial 0 is the dense model.
 
-    `cost` is predicted for a priced trial and measured for one that reached the gate; `table` and `groups` are filled for
-    accepted trials; `seconds` maps a stage (prune, lower, tune, build, measure, finetune, evaluate, other) to wall-clock
-    seconds and sums to the trial's whole; `measurements` counts the programs timed for it.
+    `cost` is predicted for a priced trial and measured for one that reached the gate; `table` and `groups` are filled
+    for accepted trials; `seconds` maps a stage (prune, lower, tune, build, measure, finetune, evaluate, other) to
+    wall-clock seconds and sums to the trial's whole; `measurements` counts the programs timed for it.
     """
 
     number: int
@@ -100,7 +100,7 @@ class Trial:
 
 
 def trial_seed(run_seed: int, number: int) -> int:
-    """Return the seed of trial `number`: a function of the run's seed and the number alone, so that a resume repeats it."""
+    """Return the seed of trial `number`, a function of the two numbers alone, so that a resume repeats it."""
     digest = hashlib.sha256(f"{run_seed}:{number}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 

@@ -137,8 +137,8 @@ class TorchWorkbench:
         recipe = Recipe.load(path)
         if recipe.steps != steps:
             raise RecipeError(
-                f"{path} holds other steps than the journal beside it; restore the run folder from one copy, or start a "
-                f"new run with another --out"
+                f"{path} holds other steps than the journal beside it; restore the run folder from one copy, or start "
+                f"a new run with another --out"
             )
         model = recipe.apply(self._dense)
         load_weights(model.module, stem.with_name(f"{stem.name}.safetensors"))

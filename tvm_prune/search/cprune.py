@@ -1,0 +1,232 @@
+"""CPrune (Kim et al., ECCV 2022) as a searcher: the programs of the tuned model say where and by how much to prune.
+
+One iteration: rank the incumbent's tasks by latency x call sites; price several channel counts of the groups that the
+most costly tasks touch; put the best milliseconds per importance into one candidate until it promises a bite of the
+latency; let the loop compare, train and judge it. What the paper leaves open or its released code gets wrong is settled
+so: the unit is a whole dependency group, a rejection rolls everything back, and "nothing left" is a normal end.
+"""
+
+from dataclasses import dataclass, field
+
+from tvm_prune.compress.step import PruneStep
+from tvm_prune.oracle.table import ProgramTable
+from tvm_prune.search.bundle import Bundle, Refused, choose
+from tvm_prune.search.options import Limits, Option, best_first, options_of
+from tvm_prune.search.settings import CPruneSettings
+from tvm_prune.search.trial import Proposal, ScoredGroup, State, Trial
+
+__all__ = ["CPrune"]
+
+Steps = tuple[PruneStep, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Incumbent:
+    """The last accepted trial, and its latency as a part of the dense one's (product of the paired ratios)."""
+
+    number: int
+    latency_s: float
+    relative: float
+    accuracy: float
+    table: ProgramTable
+    groups: tuple[ScoredGroup, ...]
+
+
+@dataclass
+class _Findings:
+    """What is known about the incumbent's neighbours; forgotten when another model takes its place."""
+
+    window: int
+    prices: dict[Steps, float | None] = field(default_factory=dict)
+    below: dict[str, int] = field(default_factory=dict)
+    refused: Refused = field(default_factory=Refused)
+
+
+class CPrune:
+    """The searcher. `steps_per_epoch` turns a short-term budget in epochs into optimizer steps.
+
+    `tell` raises GoalError for trial 0 if the dense model is below the accuracy requirement.
+    """
+
+    def __init__(self, settings: CPruneSettings, *, steps_per_epoch: int = 1) -> None:
+        """Begin; nothing is known until trial 0 is told."""
+        self._settings = settings
+        self._finetune_steps = settings.short_steps(steps_per_epoch)
+        self._bite = settings.bite
+        self._iterations = 0
+        self._requirement = 0.0
+        self._original: dict[str, int] = {}
+        self._incumbent: _Incumbent | None = None
+        self._findings = _Findings(window=settings.tasks_per_iteration)
+        self._trying: Bundle | None = None
+        # What accuracy has refused stays closed: later models have less to spare.
+        self._above: dict[str, int] = {}
+        self._banned: set[str] = set()
+        self._stop = ""
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the search ended."""
+        return self._stop
+
+    def ask(self) -> tuple[Proposal, ...]:
+        """Return prices to fetch, or one candidate; nothing once a goal is reached or no candidate is left."""
+        assert self._incumbent is not None, "tell trial 0 first"
+        here, known = self._incumbent, self._findings
+        self._stop = self._reached(here)
+        while not self._stop:
+            options, all_seen = self._options(here)
+            unpriced = [option.steps for option in options if option.steps not in known.prices]
+            if unpriced:
+                own: list[Steps] = [] if () in known.prices else [()]
+                return tuple(Proposal(parent=here.number, steps=steps, price_only=True) for steps in [*own, *unpriced])
+            price = known.prices.get(()) or here.latency_s
+            self._trying = choose(
+                best_first(options, known.prices, incumbent_s=price),
+                target_s=self._bite * price,
+                least_s=(1.0 - self._settings.beta) * price,
+                refused=known.refused,
+            )
+            if self._trying is not None:
+                return (self._proposal(here, self._trying, price),)
+            if self._close_refused():
+                continue
+            if not all_seen:
+                known.window += self._settings.tasks_per_iteration
+            elif not self._go_deeper(options):
+                self._stop = self._nothing_left()
+        return ()
+
+    def tell(self, trial: Trial) -> None:
+        """Take an outcome. Raises GoalError, see the class."""
+        if trial.proposal is None:
+            assert trial.accuracy is not None
+            assert trial.groups is not None
+            self._requirement = self._settings.requirement(trial.accuracy.fraction)
+            self._original = {group.name: group.width for group in trial.groups}
+            self._move_to(trial, relative=1.0)
+        elif trial.proposal.price_only:
+            self._findings.prices[trial.proposal.steps] = trial.cost.latency_s if trial.cost is not None else None
+        else:
+            self._judge(trial)
+
+    def _judge(self, trial: Trial) -> None:
+        assert self._incumbent is not None
+        assert self._trying is not None
+        bundle, self._trying = self._trying, None
+        known, single = self._findings, len(bundle.options) == 1
+        if trial.state is State.ACCEPTED:
+            assert trial.ratio is not None
+            self._iterations += 1
+            self._bite = min(self._settings.bite, 2 * self._bite)
+            self._move_to(trial, relative=self._incumbent.relative * trial.ratio.median)
+        elif trial.state is State.TOO_SLOW:
+            # The promise did not hold: more of it next time, as the paper doubles the step.
+            self._bite = min(1.0, 2 * max(self._bite, bundle.saved_s / self._incumbent.latency_s))
+            if single:
+                self._deepen(bundle)
+            else:
+                known.refused.slow.append(bundle)
+        elif trial.state is State.INACCURATE:
+            self._bite = bundle.saved_s / self._incumbent.latency_s / 2
+            if single:
+                self._strike(bundle)
+            else:
+                known.refused.inaccurate.append(bundle)
+        elif single:
+            known.prices[bundle.options[0].steps] = None
+        else:
+            self._bite = bundle.saved_s / self._incumbent.latency_s / 2
+            known.refused.failed.append(bundle)
+
+    def _move_to(self, trial: Trial, *, relative: float) -> None:
+        assert trial.accuracy is not None
+        assert trial.table is not None
+        assert trial.groups is not None
+        self._findings = _Findings(window=self._settings.tasks_per_iteration)
+        self._incumbent = _Incumbent(
+            number=trial.number,
+            latency_s=trial.table.whole.latency_s,
+            relative=relative,
+            accuracy=trial.accuracy.fraction,
+            table=trial.table,
+            groups=trial.groups,
+        )
+
+    def _options(self, here: _Incumbent) -> tuple[list[Option], bool]:
+        """Return the options of the most costly tasks that still have any, and whether those are all such tasks."""
+        limits = Limits(above=self._above, below=self._findings.below, banned=frozenset(self._banned))
+        found: dict[Steps, Option] = {}
+        costly = 0
+        for row in here.table.ranked():
+            options = options_of(
+                row, here.table, here.groups, original=self._original, settings=self._settings, limits=limits
+            )
+            fresh = [option for option in options if option.steps not in found]
+            if not fresh:
+                continue
+            if costly == self._findings.window:
+                return list(found.values()), False
+            costly += 1
+            found.update({option.steps: option for option in fresh})
+        return list(found.values()), True
+
+    def _proposal(self, here: _Incumbent, bundle: Bundle, price: float) -> Proposal:
+        texts = [f"{option.text} ({option.note})" for option in bundle.options]
+        return Proposal(
+            parent=here.number,
+            steps=bundle.steps,
+            max_ratio=self._settings.beta,
+            min_accuracy=max(self._settings.alpha * here.accuracy, self._requirement - self._settings.recovery),
+            finetune_steps=self._finetune_steps,
+            note=f"{'; '.join(texts)}; promises x{1 - bundle.saved_s / price:.3f}",
+        )
+
+    def _strike(self, bundle: Bundle) -> None:
+        """Close what accuracy refused: first this count and all below, the second time the group."""
+        for step in bundle.steps:
+            if step.group in self._above:
+                self._banned.add(step.group)
+            self._above[step.group] = max(len(step.keep), self._above.get(step.group, 0))
+
+    def _deepen(self, bundle: Bundle) -> None:
+        for step in bundle.steps:
+            self._findings.below[step.group] = len(step.keep)
+
+    def _close_refused(self) -> bool:
+        """With no bundle left between the refused ones, close their parts; return whether there were any."""
+        refused = self._findings.refused
+        for bundle in refused.inaccurate:
+            self._strike(bundle)
+        for bundle in refused.slow:
+            self._deepen(bundle)
+        for bundle in refused.failed:
+            for option in bundle.options:
+                self._findings.prices[option.steps] = None
+        self._findings.refused = Refused()
+        return bool(refused.inaccurate or refused.slow or refused.failed)
+
+    def _go_deeper(self, options: list[Option]) -> bool:
+        """Where all counts together do not clear the gate, look below them; return whether there were any."""
+        for option in options:
+            for step in option.steps:
+                below = self._findings.below
+                below[step.group] = min(len(step.keep), below.get(step.group, step.width))
+        return bool(options)
+
+    def _reached(self, here: _Incumbent) -> str:
+        goals = self._settings
+        if goals.latency_goal_s is not None and here.latency_s <= goals.latency_goal_s:
+            return f"latency goal reached: {here.latency_s * 1e3:.3f} ms, asked for {goals.latency_goal_s * 1e3:.3f} ms"
+        if goals.speedup_goal is not None and 1 / here.relative >= goals.speedup_goal:
+            return f"speed-up goal reached: {1 / here.relative:.2f}, asked for {goals.speedup_goal:.2f}"
+        if here.relative <= goals.latency_floor:
+            return f"latency floor reached: {here.relative:.3f} of the dense latency"
+        if self._iterations >= goals.max_iterations:
+            return f"the limit of {goals.max_iterations} accepted steps is reached"
+        return ""
+
+    def _nothing_left(self) -> str:
+        if self._above:
+            return f"every candidate left would break the accuracy requirement of {self._requirement:.4f}"
+        return "no candidate is left that promises to be faster"

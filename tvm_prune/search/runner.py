@@ -1,0 +1,138 @@
+"""One trial from proposal to outcome; knows nothing of searchers and journals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from tvm_prune.errors import ToolchainError
+from tvm_prune.oracle.base import CostOracle
+from tvm_prune.oracle.cost import Cost, Failure, Ratio
+from tvm_prune.search.shelf import Shelf, lineage
+from tvm_prune.search.stopwatch import Stopwatch
+from tvm_prune.search.trial import Proposal, State, Trial, trial_seed
+from tvm_prune.search.workbench import Workbench
+
+__all__ = ["TrialRunner"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRunner:
+    """Builds, prices, compares, trains and scores. `say` is told in a few words what goes on."""
+
+    workbench: Workbench
+    oracle: CostOracle
+    shelf: Shelf
+    clock: Callable[[], float]
+    run_seed: int
+    say: Callable[[str], None]
+
+    def dense(self) -> Trial:
+        """Return trial 0: the dense model tuned, measured and scored. Raises ToolchainError if it does not compile."""
+        watch = Stopwatch(self.clock)
+        model = self.workbench.dense()
+        self.say("tuning the dense model")
+        table = watch.ask(self.oracle, lambda: self.oracle.table(model))
+        if isinstance(table, Failure):
+            raise ToolchainError(
+                f"the dense model cannot be compiled ({table.stage}: {table.message}); tvm-prune doctor MODEL says more"
+            )
+        self.say("evaluating the dense model")
+        with watch.stage("evaluate"):
+            accuracy = self.workbench.evaluate(model)
+        with watch.stage("prune"):
+            groups = self.workbench.groups(model)
+        return Trial(
+            number=0,
+            proposal=None,
+            state=State.ACCEPTED,
+            cost=table.whole,
+            accuracy=accuracy,
+            table=table,
+            groups=groups,
+            seed=trial_seed(self.run_seed, 0),
+            seconds=watch.seconds(),
+            measurements=watch.measurements,
+        )
+
+    def price(self, proposals: Sequence[Proposal], trials: Sequence[Trial], *, first: int) -> list[Trial]:
+        """Return one trial per proposal; time and measurements of the batch are shared equally."""
+        watch = Stopwatch(self.clock)
+        with watch.stage("prune"):
+            models = [
+                self.workbench.build(self.shelf.get(proposal.parent, trials), proposal.steps) for proposal in proposals
+            ]
+        answers = watch.ask(self.oracle, lambda: self.oracle.estimate(models))
+        seconds = watch.seconds(share=len(proposals))
+        each, left = divmod(watch.measurements, len(proposals))
+        return [
+            Trial(
+                number=first + index,
+                proposal=proposal,
+                state=State.FAILED if isinstance(answer, Failure) else State.PRICED,
+                cost=None if isinstance(answer, Failure) else answer,
+                note=_failure_text(answer) if isinstance(answer, Failure) else "",
+                seed=trial_seed(self.run_seed, first + index),
+                seconds=seconds,
+                measurements=each + (index < left),
+            )
+            for index, (proposal, answer) in enumerate(zip(proposals, answers, strict=True))
+        ]
+
+    def carry_out(self, proposal: Proposal, trials: Sequence[Trial], *, number: int) -> Trial:
+        """Return the trial of one full proposal: build, tune, compare, gate, train, evaluate, gate, accept."""
+        watch = Stopwatch(self.clock)
+        seed = trial_seed(self.run_seed, number)
+        parent = self.shelf.get(proposal.parent, trials)
+        with watch.stage("prune"):
+            candidate = self.workbench.build(parent, proposal.steps)
+
+        trial = Trial(number=number, proposal=proposal, state=State.FAILED, seed=seed)
+
+        def closed(trial: Trial, state: State, note: str = "") -> Trial:
+            return replace(trial, state=state, note=note, seconds=watch.seconds(), measurements=watch.measurements)
+
+        self.say(f"trial {number}: tuning the changed tasks")
+        predicted = watch.ask(self.oracle, lambda: self.oracle.estimate([candidate]))[0]
+        if isinstance(predicted, Failure):
+            return closed(trial, State.FAILED, _failure_text(predicted))
+        self.say(f"trial {number}: comparing with trial {proposal.parent}")
+        ratio = watch.ask(self.oracle, lambda: self.oracle.compare(parent, candidate))
+        if isinstance(ratio, Failure):
+            return closed(trial, State.FAILED, _failure_text(ratio))
+        trial = replace(trial, ratio=ratio, cost=_measured(predicted, ratio))
+        if proposal.max_ratio is not None and not ratio.clears(proposal.max_ratio):
+            return closed(
+                trial, State.TOO_SLOW, f"ratio {ratio.median:.4f} up to {ratio.high:.4f}, needs {proposal.max_ratio:g}"
+            )
+        if proposal.finetune_steps:
+            self.say(f"trial {number}: training for {proposal.finetune_steps} steps")
+            with watch.stage("finetune"):
+                candidate = self.workbench.finetune(candidate, steps=proposal.finetune_steps, seed=seed)
+        self.say(f"trial {number}: evaluating")
+        with watch.stage("evaluate"):
+            accuracy = self.workbench.evaluate(candidate)
+        trial = replace(trial, accuracy=accuracy)
+        if proposal.min_accuracy is not None and accuracy.fraction < proposal.min_accuracy:
+            return closed(
+                trial, State.INACCURATE, f"accuracy {accuracy.fraction:.4f}, needs {proposal.min_accuracy:.4f}"
+            )
+        table = watch.ask(self.oracle, lambda: self.oracle.table(candidate))
+        if isinstance(table, Failure):
+            return closed(trial, State.FAILED, _failure_text(table))
+        with watch.stage("prune"):
+            groups = self.workbench.groups(candidate)
+        self.shelf.put(number, candidate, (*lineage(trials, proposal.parent), *proposal.steps))
+        return closed(replace(trial, cost=table.whole, table=table, groups=groups), State.ACCEPTED)
+
+
+def _failure_text(failure: Failure) -> str:
+    return f"{failure.stage}: {failure.message}"
+
+
+def _measured(predicted: Cost, ratio: Ratio) -> Cost:
+    """Return the cost of a compared candidate: counts from the estimate, latency from the paired blocks."""
+    return replace(
+        predicted,
+        latency_s=ratio.candidate_s,
+        latency_spread_s=(ratio.high - ratio.low) / 2 * ratio.incumbent_s,
+        provenance=replace(predicted.provenance, source="measured", repeats=ratio.blocks),
+    )
