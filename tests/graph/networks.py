@@ -228,3 +228,16 @@ def built(name: str) -> Built:
             nn.init.normal_(part.weight)
             nn.init.normal_(part.bias)
     return module.eval(), inputs
+
+
+def randomised(example_inputs: tuple[torch.Tensor, ...], seed: int) -> tuple[torch.Tensor, ...]:
+    """Return random inputs of the same shapes."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(value.shape, generator=generator) for value in example_inputs)
+
+
+def outputs(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """Return the outputs of `module` as a list, without gradients."""
+    with torch.no_grad():
+        output = module(*inputs)
+    return list(output.values()) if isinstance(output, dict) else [output]
