@@ -38,7 +38,7 @@ class Refused:
     failed: list[Bundle] = field(default_factory=list)
 
     def allows(self, bundle: Bundle) -> bool:
-        """Whether `bundle` may be tried: larger than all slow ones, smaller than all inaccurate ones, not a failed one."""
+        """Whether `bundle` is no part of a slow one, holds no inaccurate one, and is not a failed one."""
         return not (
             any(bundle.key <= refused.key for refused in self.slow)
             or any(bundle.key >= refused.key for refused in self.inaccurate)
@@ -51,8 +51,8 @@ def choose(
 ) -> Bundle | None:
     """Return the smallest allowed lead of `ranked` that promises `target_s`, else the largest allowed one.
 
-    `ranked` holds options with the seconds each saves, best first; a bundle must promise at least `least_s` (the latency
-    gate). None if no lead is allowed.
+    `ranked` holds options with the seconds each saves, best first; a bundle must promise at least `least_s` (the
+    latency gate). None if no lead is allowed.
     """
     found: Bundle | None = None
     for size in range(1, len(ranked) + 1):

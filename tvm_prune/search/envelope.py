@@ -16,7 +16,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Envelope:
-    """Points in rising order of both worth and latency: of each other point, one of these is at least as good in both."""
+    """Points in rising order of worth and of latency; any other point is no better than one of these in both."""
 
     points: tuple[Point, ...]
 

@@ -35,7 +35,7 @@ class UniformSettings:
 
 
 class Uniform:
-    """A searcher without feedback: all points grow from the dense model and pass no gate; equal models are tried once."""
+    """A searcher without feedback: every point grows from the dense model, passes no gate and is tried once."""
 
     def __init__(self, settings: UniformSettings) -> None:
         """Begin; the points are known once trial 0 is told."""
