@@ -137,6 +137,8 @@ class _Learner(LightningModule):
         self._losses.append(loss)
         if self.average is not None:
             self._update_average(self.average)
+        if self.global_step == self.plan.total_steps:
+            self.trainer.should_stop = True
         if self.plan.progress is not None:
             self.plan.progress(
                 Progress(step=self.global_step, steps=self.plan.total_steps, epoch=self.current_epoch, loss=float(loss))
@@ -209,8 +211,9 @@ def fit(plan: Fit) -> tuple[nn.Module, int, float, tuple[Epoch, ...]]:
             accelerator="auto",
             devices="auto",
             precision="bf16-mixed" if plan.settings.precision == "bf16" else "32-true",
-            max_epochs=plan.settings.epochs or -1,
-            max_steps=plan.settings.steps or -1,
+            # Steps are limited by the learner: with max_steps, Lightning miscounts after a resume.
+            max_epochs=math.ceil(plan.total_steps / len(plan.batches)),
+            min_epochs=0,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ def _loaded(ref: str, *, num_classes: int, given: tuple[torch.Tensor, ...] | Non
 def _archive(path: Path, given: tuple[torch.Tensor, ...] | None) -> _Loaded:
     if not path.is_file():
         raise ModelError(f"no file {path}; check the path. {_ACCEPTED}")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path} is not an archive of torch.export.save (no zip file); export the model again.")
     try:
         program = torch.export.load(path)
     except (RuntimeError, ValueError, KeyError, OSError, EOFError, AssertionError) as error:

@@ -120,7 +120,7 @@ def _parts(folder: Path, *, archive: str, inner: str, names: Sequence[str]) -> _
 
 
 def _split(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Split:
-    return Split(torch.from_numpy(images.reshape(-1, 3, 32, 32)).clone(), torch.from_numpy(labels))
+    return Split(torch.from_numpy(np.array(images).reshape(-1, 3, 32, 32)), torch.from_numpy(labels))
 
 
 def _from_binary(cifar: Cifar, parts: _Parts) -> Split:
