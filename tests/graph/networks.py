@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-Built = tuple[nn.Module, tuple[torch.Tensor, ...]]
+Built = tuple[Any, tuple[torch.Tensor, ...]]
 
 
 class Residual(nn.Module):

@@ -122,7 +122,7 @@ def test_bare_parameters_follow_or_are_named_as_the_reason() -> None:
     assert {("scale", "param", "out", 1), ("act.weight", "param", "out", 1)} <= described(groups["a"])
     assert groups["a"].prunable
     assert not groups["b"].prunable
-    assert "bare parameter pixels" in groups["b"].reason
+    assert "(bare parameters involved: pixels)" in groups["b"].reason
 
 
 def test_a_bare_parameter_of_a_misleading_shape_is_found_by_the_trial_cut() -> None:
@@ -215,7 +215,7 @@ def test_convolutions_that_cannot_shrink_evenly_are_named(layer: nn.Module) -> N
 
 def test_pixel_shuffle_is_named_as_a_rearrangement() -> None:
     network = nn.Sequential(nn.Conv2d(3, 16, 1), nn.PixelShuffle(2), nn.Conv2d(4, 2, 1))
-    assert "before 2 does not keep them" in find_groups(network, (torch.zeros(1, 3, 4, 4),))[0].reason
+    assert "next to 2 does not keep them" in find_groups(network, (torch.zeros(1, 3, 4, 4),))[0].reason
 
 
 def test_frozen_parameters_and_a_module_in_training_are_analysed_and_left_alone() -> None:

@@ -1,8 +1,8 @@
 """Which channels of which layers depend on each other: the only file that knows torch-pruning.
 
 torch-pruning's DependencyGraph (Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023, section 3) gives
-nodes, edges and the index map of each edge. Here every channel of every layer is one point, every edge joins points, and
-a connected set of points is a *unit*: the least that can be removed. Grouped convolutions, group norms and channel
+nodes, edges and the index map of each edge. Here every channel of every layer is one point, every edge joins points,
+and a connected set of points is a *unit*: the least that can be removed. Grouped convolutions, group norms and channel
 multipliers follow the same rule: they join points, too.
 """
 
@@ -62,11 +62,16 @@ class _Place:
 
 @dataclass
 class _Points:
-    """Channels seen at each place and the pairs that must go together."""
+    """Channels seen at each place and the pairs that must go together.
+
+    Where an operation rearranges channels, an edge leads to channels that a layer does not have. `crowded` maps that
+    layer's place to the place, unprunable, where such channels go instead.
+    """
 
     seen: dict[int, np.ndarray] = field(default_factory=dict)
     left: list[np.ndarray] = field(default_factory=list)
     right: list[np.ndarray] = field(default_factory=list)
+    crowded: dict[int, int] = field(default_factory=dict)
 
     def new(self, place: int, channels: np.ndarray) -> np.ndarray:
         """Return those of `channels` not seen at `place` before, and remember them."""
@@ -259,10 +264,24 @@ def _follow_edges(graph: Any, places: list[_Place], *, index: dict[tuple[Node, s
             other_side = _side_of(edge.handler)
             other = index[edge.target, other_side]
             here, there = _mapped(edge, channels)
+            size = places[other].size
+            if size is not None and there.size and there.max() >= size:
+                inside = there < size
+                points.join(index[node, side], here[~inside], _nowhere(places, other, points), there[~inside])
+                here, there = here[inside], there[inside]
             points.join(index[node, side], here, other, there)
             fresh = points.new(other, there)
             if fresh.size:
                 pending.append((edge.target, other_side, fresh))
+
+
+def _nowhere(places: list[_Place], target: int, points: _Points) -> int:
+    """Return the place for channels that `target` does not have, made at the first call."""
+    if target not in points.crowded:
+        layer, order = places[target].layer, places[target].order
+        points.crowded[target] = len(places)
+        places.append(_Place(order, layer, reason=f"an operation next to {layer} does not keep them one by one"))
+    return points.crowded[target]
 
 
 def _mapped(edge: Any, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -301,13 +320,11 @@ def _bundles(places: list[_Place], points: _Points) -> tuple[Bundle, ...]:
     """Sort points into units and units that run through the same dimensions into bundles."""
     if not points.seen:
         return ()
-    codes = np.concatenate([_code(place, channels) for place, channels in points.seen.items()])
-    codes.sort()
-    left, right = (
-        np.searchsorted(codes, np.concatenate([np.empty(0, np.int64), *side])) for side in (points.left, points.right)
-    )
-    pairs = coo_array((np.ones(left.size, dtype=np.int8), (left, right)), shape=(codes.size, codes.size))
-    _, unit_of = connected_components(pairs, directed=False)
+    seen = [_code(place, channels) for place, channels in points.seen.items()]
+    codes, pairs = np.unique(np.concatenate([*points.left, *points.right, *seen]), return_inverse=True)
+    left, right = np.split(pairs[: 2 * sum(side.size for side in points.left)], 2)
+    joined = coo_array((np.ones(left.size, dtype=np.int8), (left, right)), shape=(codes.size, codes.size))
+    _, unit_of = connected_components(joined, directed=False)
     found: dict[tuple[tuple[int, int], ...], list[dict[int, np.ndarray]]] = {}
     by_unit = np.argsort(unit_of, kind="stable")
     for unit in np.split(codes[by_unit], np.flatnonzero(np.diff(unit_of[by_unit])) + 1):
@@ -318,7 +335,7 @@ def _bundles(places: list[_Place], points: _Points) -> tuple[Bundle, ...]:
         parts = {place: part for place, part in parts.items() if places[place].kind or places[place].reason}
         found.setdefault(tuple((place, part.size) for place, part in parts.items()), []).append(parts)
     bundles = [
-        _bundle(places, units)
+        _bundle(places, units, crowded=points.crowded)
         for signature, units in found.items()
         if any(_produces(places[place]) for place, _ in signature)
     ]
@@ -329,7 +346,9 @@ def _produces(place: _Place) -> bool:
     return place.kind in ("conv", "linear", "depthwise") and place.side == "out"
 
 
-def _bundle(places: list[_Place], units: list[dict[int, np.ndarray]]) -> tuple[tuple[int, int], Bundle]:
+def _bundle(
+    places: list[_Place], units: list[dict[int, np.ndarray]], *, crowded: dict[int, int]
+) -> tuple[tuple[int, int], Bundle]:
     """Return one bundle with its sort key: forward position of its first producer and that one's first channel.
 
     A depthwise convolution hands channels on; it counts as a producer only where there is no other.
@@ -338,15 +357,12 @@ def _bundle(places: list[_Place], units: list[dict[int, np.ndarray]]) -> tuple[t
     producers = [place for place in ordered if _produces(places[place])]
     first = min(producers, key=lambda place: places[place].kind == "depthwise")
     units = sorted(units, key=lambda unit: int(unit[first][0]))
-    reasons: dict[str, None] = dict.fromkeys(places[place].reason for place in ordered if places[place].reason)
+    why = [places[place].reason for place in [*ordered, *(crowded[place] for place in ordered if place in crowded)]]
+    reasons = list(dict.fromkeys(reason for reason in why if reason))
     couplings = []
-    bare = [places[place].layer for place in ordered if places[place].kind == "param"]
     for place in [first, *(place for place in ordered if place != first)]:
         where = places[place]
         channels = np.stack([unit[place] for unit in units])
-        if where.size is not None and channels.max() >= where.size:
-            cause = f"bare parameter {' or '.join(bare)}" if bare else f"an operation before {where.layer}"
-            reasons.setdefault(f"{cause} does not keep them one by one")
         if where.kind is not None:
             couplings.append(Coupling(layer=where.layer, kind=where.kind, side=where.side, channels=channels))
     key = (places[first].order, int(units[0][first][0]))

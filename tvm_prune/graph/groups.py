@@ -143,7 +143,7 @@ def _group(bundle: Bundle, name: str, *, ignored: set[str]) -> Group:
         )
         for coupling in bundle.couplings
     )
-    reasons = [bundle.reason] if bundle.reason else []
+    reasons = [bundle.reason + _bare_parameters(members)] if bundle.reason else []
     reasons += [f"{member.layer} is ignored" for member in members if member.side == "out" and member.layer in ignored]
     return Group(
         name=name,
@@ -193,7 +193,10 @@ def _tried(traced: Traced, group: Group) -> Group:
     reason = traced.why_wrong({group.name: _trial_keep(group, 1)})
     if not reason:
         return group
-    bare = [member.layer for member in group.members if member.kind == "param"]
-    if bare:
-        reason += f" (bare parameters involved: {', '.join(bare)})"
-    return replace(group, prunable=False, reason=reason)
+    return replace(group, prunable=False, reason=reason + _bare_parameters(group.members))
+
+
+def _bare_parameters(members: Sequence[Member]) -> str:
+    """Return the end of a reason that names the bare parameters, as their channel dimension is a guess."""
+    bare = [member.layer for member in members if member.kind == "param"]
+    return f" (bare parameters involved: {', '.join(bare)})" if bare else ""
