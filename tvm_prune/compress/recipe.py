@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from tvm_prune.codec import STRICT, decode, encode
 from tvm_prune.compress.apply import apply_steps, check_step
@@ -14,7 +15,7 @@ from tvm_prune.graph.fingerprint import fingerprint
 
 __all__ = ["RECIPE_VERSION", "BaseModel", "Recipe"]
 
-RECIPE_VERSION = 1
+RECIPE_VERSION: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Recipe:
 
     base: BaseModel
     steps: tuple[Step, ...] = ()
-    version: int = RECIPE_VERSION
+    version: Literal[1] = RECIPE_VERSION
     __pydantic_config__ = STRICT
 
     def apply(self, model: CompressedModel) -> CompressedModel:
@@ -44,8 +45,8 @@ class Recipe:
         if found != self.base.fingerprint:
             raise RecipeError(
                 f"the recipe was made from {self.base.source!r} with fingerprint {self.base.fingerprint[:12]}, but "
-                f"this {type(model.module).__name__} has {found[:12]}. Build the model exactly as it was before pruning: "
-                "same class and settings, same input shape and batch size."
+                f"this {type(model.module).__name__} has {found[:12]}. Build the model exactly as it was before "
+                "pruning: same class and settings, same input shape and batch size."
             )
         return apply_steps(model, self.steps)
 
@@ -74,7 +75,7 @@ class Recipe:
         try:
             recipe = decode(Recipe, data)
         except ConfigError as error:
-            raise RecipeError(f"{path} is not a valid recipe: {error}. {again}") from error
+            raise RecipeError(f"{path} is {error}. {again}") from error
         for number, step in enumerate(recipe.steps, start=1):
             check_step(step, number=number)
         return recipe
