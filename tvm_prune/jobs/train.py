@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from tvm_prune.codec import STRICT, decode, encode
 from tvm_prune.jobs.watcher import Silent, Watcher
@@ -13,11 +16,11 @@ from tvm_prune.models.load import Model
 from tvm_prune.models.train import Progress, TrainSettings, train
 from tvm_prune.models.weights import save_weights
 
-__all__ = ["TRAINING", "Trained", "train_to_file", "training"]
+__all__ = ["TRAINING", "Trained", "arithmetic", "train_to_file", "training"]
 
 # Where a training begins, by data set. The averaged weights need some thousand steps to forget the first ones.
-_SMALL = TrainSettings(epochs=30, lr=0.1, warmup_fraction=0.2)
-_LARGE = TrainSettings(epochs=30, lr=0.2, warmup_fraction=0.2, precision="bf16", ema=0.999)
+_SMALL = TrainSettings(epochs=30, batch_size=64, lr=0.1, warmup_fraction=0.2)
+_LARGE = TrainSettings(epochs=30, lr=0.2, warmup_fraction=0.2, ema=0.999)
 TRAINING: dict[str, TrainSettings] = {
     "cifar10": _LARGE,
     "cifar100": _LARGE,
@@ -39,6 +42,13 @@ class Trained:
     __pydantic_config__ = STRICT
 
 
+def arithmetic() -> Literal["32", "bf16"]:
+    """Return the faster arithmetic of training on this machine: bf16 where processor or accelerator multiply it."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32"
+
+
 def training(
     data: str, *, epochs: int | None = None, seed: int = 0, changes: Mapping[str, object] | None = None
 ) -> TrainSettings:
@@ -46,7 +56,7 @@ def training(
 
     Raises ConfigError for an unknown name or a value out of range.
     """
-    start = TRAINING.get(data, _SMALL)
+    start = replace(TRAINING.get(data, _SMALL), precision=arithmetic())
     given = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
     return decode(TrainSettings, encode(start) | given | dict(changes or {}))
 

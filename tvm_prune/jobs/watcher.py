@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
-__all__ = ["Silent", "Watcher"]
+from tvm_prune.search.trial import State, Trial
+
+__all__ = ["LoopProgress", "Silent", "Watcher"]
 
 
 class Watcher(Protocol):
@@ -29,3 +31,36 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Ignore it."""
+
+
+class LoopProgress:
+    """Tells a watcher about a search: the loop's `Progress`."""
+
+    def __init__(self, watcher: Watcher, name: str) -> None:
+        self._watcher = watcher
+        self._name = name
+        self._best = ""
+
+    def stage(self, text: str) -> None:
+        """Show what is being done, beside the incumbent's figures."""
+        self._watcher.stage(f"{self._name}: {text}" + (f" (now {self._best})" if self._best else ""))
+
+    def trial(self, trial: Trial) -> None:
+        """Keep a line for each trial that was built."""
+        if trial.state is State.PRICED:
+            return
+        figures = []
+        if trial.cost is not None:
+            figures.append(f"{trial.cost.latency_s * 1e3:.3f} ms")
+        if trial.accuracy is not None:
+            figures.append(f"{trial.accuracy.fraction:.2%}")
+        if trial.state is State.ACCEPTED:
+            self._best = ", ".join(figures)
+        steps = trial.proposal.steps if trial.proposal else ()
+        made = ", ".join(f"{step.group} {step.width}->{len(step.keep)}" for step in steps) or "dense"
+        self._watcher.note(f"{self._name} trial {trial.number} {trial.state.value}: {made}; {', '.join(figures)}")
+
+    def eta(self, seconds: float | None) -> None:
+        """Show how much of the budget is left."""
+        if seconds is not None:
+            self._watcher.advance(0, detail=f"at most {seconds:.0f} s of the budget left")

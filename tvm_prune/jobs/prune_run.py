@@ -1,0 +1,242 @@
+"""The stages of a CPrune run: search, retrain, measure, baseline, test, deliver, report. Each resumes by itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tvm_prune.codec import STRICT, encode
+from tvm_prune.compress.recipe import BaseModel, Recipe
+from tvm_prune.errors import ToolchainError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.fingerprint import fingerprint
+from tvm_prune.jobs.baseline import run_baseline, uniform_points
+from tvm_prune.jobs.final import Final, retrain
+from tvm_prune.jobs.folder import RunFolder, Stages, package_versions
+from tvm_prune.jobs.formats import save_onnx, save_pt2
+from tvm_prune.jobs.outcome_report import Facts, Measured, report_of
+from tvm_prune.jobs.report import draw_report, save_report
+from tvm_prune.jobs.train import arithmetic
+from tvm_prune.jobs.tune import compressed
+from tvm_prune.jobs.watcher import LoopProgress, Watcher
+from tvm_prune.models.datasets import DataSet
+from tvm_prune.models.load import Model
+from tvm_prune.models.train import TrainSettings
+from tvm_prune.models.weights import save_weights
+from tvm_prune.oracle.base import CostOracle
+from tvm_prune.oracle.cost import Failure, Ratio
+from tvm_prune.oracle.table import ProgramTable
+from tvm_prune.report.document import RunReport
+from tvm_prune.report.summary import Summary, write_summary
+from tvm_prune.search.budget import Budget
+from tvm_prune.search.cprune import CPrune
+from tvm_prune.search.journal import Header
+from tvm_prune.search.loop import run
+from tvm_prune.search.outcome import Outcome
+from tvm_prune.search.quality import DataQuality, Quality
+from tvm_prune.search.settings import CPruneSettings
+from tvm_prune.search.uniform import UniformSettings
+from tvm_prune.search.workbench import TorchWorkbench
+
+__all__ = ["Bundler", "CPruneJob", "PruneRun", "Pruned"]
+
+# Compiles a model into a bundle folder; returns the largest absolute difference of its outputs from torch's.
+Bundler = Callable[[CompressedModel, Path], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CPruneJob:
+    """What to do: the search's settings, the baseline, the budget of the search, layers that keep their channels.
+
+    `uniform` None leaves the baseline out; its training steps are not used, it gets as many as the pruned model had in
+    all. `target` is the oracle's, in words, for the journal and the summary.
+    """
+
+    settings: CPruneSettings = field(default_factory=CPruneSettings)
+    uniform: UniformSettings | None = field(default_factory=UniformSettings)
+    budget: Budget = field(default_factory=Budget)
+    ignored_layers: tuple[str, ...] = ()
+    target: str = "local"
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """The pruned model, the values of its report, and the folder that holds everything on disk."""
+
+    model: CompressedModel
+    report: RunReport
+    folder: RunFolder
+
+    @property
+    def summary(self) -> Summary:
+        """The outcome in figures."""
+        return self.report.summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneRun:
+    """One run: its inputs, and the stages from the search to the report."""
+
+    model: Model
+    data: DataSet | Quality
+    oracle: CostOracle
+    final_oracle: CostOracle
+    job: CPruneJob
+    folder: RunFolder
+    watcher: Watcher
+
+    def carry_out(self, bundle: Bundler) -> Pruned:
+        """Do everything that is not done yet; `bundle` compiles the result into its folder."""
+        settings, stages = self.job.settings, Stages(self.folder.stages)
+        workbench = self._workbench(short_like_final=False)
+        outcome = self._search(workbench)
+        dense_accuracy = outcome.dense.accuracy
+        assert dense_accuracy is not None
+        requirement = settings.requirement(dense_accuracy.fraction)
+        long_steps = settings.long_steps(workbench.steps_per_epoch)
+        with stages.timed("retrain"):
+            final = retrain(
+                outcome,
+                workbench,
+                steps=long_steps,
+                requirement=requirement,
+                folder=self.folder.final,
+                watcher=self.watcher,
+            )
+        with stages.timed("measure the result"):
+            measured = self._measure(workbench.dense(), final.model)
+        steps = _training_steps(outcome, final.number, long_steps)
+        uniform = self._baseline(steps=steps)
+        # Every decision is taken: from here on the test split may be looked at.
+        with stages.timed("test"):
+            self.watcher.stage("evaluate on the test split")
+            tested = workbench.test(workbench.dense()), workbench.test(final.model)
+            points = uniform_points(uniform, self._workbench(short_like_final=True)) if uniform else ()
+        with stages.timed("deliver"):
+            error = self._deliver(final, outcome, bundle)
+        searched = outcome.seconds + (uniform.seconds if uniform else 0.0)
+        report = report_of(
+            measured,
+            tested,
+            points=points,
+            outcome=outcome,
+            facts=Facts(
+                model=self.model.name,
+                data=_data_name(self.data),
+                target=self.job.target,
+                requirement=requirement,
+                parity_max_abs_err=error,
+                seconds=searched + sum(stages.seconds().values()),
+                notes=final.notes,
+            ),
+        )
+        write_summary(report.summary, self.folder.summary)
+        save_report(report, self.folder)
+        draw_report(report, self.folder)
+        return Pruned(model=final.model, report=report, folder=self.folder)
+
+    def _workbench(self, *, short_like_final: bool) -> TorchWorkbench:
+        dense, settings = compressed(self.model), self.job.settings
+        return TorchWorkbench(
+            dense,
+            _quality(self.data, settings, dense, short_like_final=short_like_final),
+            source=self.model.source,
+            criterion=settings.criterion,
+            ignored_layers=self.job.ignored_layers,
+            seed=settings.seed,
+        )
+
+    def _header(self, method: str, settings: object, workbench: TorchWorkbench) -> Header:
+        return Header(
+            method=method,
+            settings={**encode(settings), "ignored_layers": list(self.job.ignored_layers)},
+            seed=self.job.settings.seed,
+            model=workbench.identity,
+            data=_data_name(self.data),
+            target=self.job.target,
+            packages=package_versions(),
+        )
+
+    def _search(self, workbench: TorchWorkbench) -> Outcome:
+        settings = self.job.settings
+        return run(
+            CPrune(settings, steps_per_epoch=workbench.steps_per_epoch),
+            workbench,
+            self.oracle,
+            header=self._header("cprune", settings, workbench),
+            budget=self.job.budget,
+            run_dir=self.folder.path,
+            progress=LoopProgress(self.watcher, "cprune"),
+        )
+
+    def _baseline(self, *, steps: int) -> Outcome | None:
+        if self.job.uniform is None:
+            return None
+        settings = self.job.settings
+        uniform = replace(self.job.uniform, finetune_steps=steps, criterion=settings.criterion, seed=settings.seed)
+        workbench = self._workbench(short_like_final=True)
+        return run_baseline(
+            uniform,
+            workbench,
+            self.final_oracle,
+            header=self._header("uniform", uniform, workbench),
+            folder=self.folder.uniform,
+            progress=LoopProgress(self.watcher, "uniform baseline"),
+        )
+
+    def _measure(self, dense: CompressedModel, pruned: CompressedModel) -> Measured:
+        self.watcher.stage("tune and measure the result")
+        tables = [self.final_oracle.table(model) for model in (dense, pruned)]
+        ratio = self.final_oracle.compare(dense, pruned)
+        for answer in (*tables, ratio):
+            if isinstance(answer, Failure):
+                raise ToolchainError(
+                    f"the result could not be measured ({answer.stage}: {answer.message}); it was measured during the "
+                    f"search, so start the same command again: only this is repeated"
+                )
+        before, after = tables
+        assert isinstance(before, ProgramTable)
+        assert isinstance(after, ProgramTable)
+        assert isinstance(ratio, Ratio)
+        return Measured(dense=before, pruned=after, ratio=ratio)
+
+    def _deliver(self, final: Final, outcome: Outcome, bundle: Bundler) -> float:
+        self.watcher.stage("write the compiled bundle, weights, recipe, .pt2 and ONNX")
+        save_weights(final.model.module, self.folder.weights)
+        base = BaseModel(source=self.model.source, fingerprint=fingerprint(compressed(self.model)))
+        Recipe(base=base, steps=outcome.steps(final.number)).save(self.folder.recipe)
+        save_pt2(final.model, self.folder.pt2)
+        save_onnx(final.model, self.folder.onnx)
+        return bundle(final.model, self.folder.bundle)
+
+
+def _quality(
+    data: DataSet | Quality, settings: CPruneSettings, dense: CompressedModel, *, short_like_final: bool
+) -> Quality:
+    if not isinstance(data, DataSet):
+        return data
+    common = TrainSettings(
+        steps=1,
+        batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+        distill_weight=settings.distill_weight,
+        precision=arithmetic(),
+    )
+    final = replace(common, lr=settings.final_lr)
+    short = final if short_like_final else replace(common, lr=settings.short_term_lr)
+    return DataQuality(data, short=short, final=final, teacher=dense.module if settings.distill_weight else None)
+
+
+def _data_name(data: DataSet | Quality) -> str:
+    return data.name if isinstance(data, DataSet) else "the user's functions"
+
+
+def _training_steps(outcome: Outcome, number: int, long_steps: int) -> int:
+    """Return all optimizer steps that trial `number` had, the last retraining included."""
+    total = long_steps
+    while number:
+        proposal = outcome.trials[number].proposal
+        assert proposal is not None
+        total += proposal.finetune_steps
+        number = proposal.parent
+    return total
