@@ -6,6 +6,8 @@ from tvm_prune.codec import STRICT
 
 __all__ = ["Axis", "Program", "Task"]
 
+_ROLES = ("out_c", "h", "w", "in_c")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
@@ -38,7 +40,8 @@ class Program:
     def tiles(self) -> str:
         """Return the tiling as one short text, e.g. ``out_c 2x16, w 4x8, in_c 16``."""
         parts = []
-        for role, axis in self.axes.items():
+        for role in sorted(self.axes, key=_ROLES.index):
+            axis = self.axes[role]
             text = f"{role} {'x'.join(str(factor) for factor in axis.factors)}"
             if axis.padded_extent != axis.extent:
                 text += f" (pads {axis.extent})"

@@ -90,8 +90,9 @@ class RecordingOracle:
 
 
 class ReplayOracle:
-    """Answers from what a RecordingOracle kept. Raises ReplayError for a missing, damaged or foreign file, and later for
-    each question that was never asked when it was written.
+    """Answers from what a RecordingOracle kept.
+
+    Raises ReplayError for a missing, damaged or foreign file, and later for each question that was not asked then.
     """
 
     def __init__(
@@ -122,8 +123,8 @@ class ReplayOracle:
         answer = self._answers.get((question, keys))
         if not isinstance(answer, kind | Failure):
             raise ReplayError(
-                f"{self._path} holds no {question} of {' against '.join(name[:12] for name in keys)}; measure it with a "
-                f"compiler at hand and record it, or repeat the search with the settings it was recorded with"
+                f"{self._path} holds no {question} of {' against '.join(name[:12] for name in keys)}; measure and "
+                f"record it where there is a compiler, or repeat the search with the settings it was recorded with"
             )
         return answer
 
@@ -148,8 +149,6 @@ def _read(path: Path, context: Mapping[str, str]) -> dict[_Key, object]:
             keys = tuple(str(name) for name in entry["models"])
             answers[str(entry["question"]), keys] = decode(_KINDS[entry["kind"]], entry["answer"])
         except (ValueError, KeyError, TypeError, ConfigError) as error:
-            if isinstance(error, ReplayError):
-                raise
             raise ReplayError(
                 f"line {number} of {path} is not a kept answer ({error}); remove that line, or record the run again"
             ) from error

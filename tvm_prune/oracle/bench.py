@@ -1,0 +1,115 @@
+"""The measuring process and what is loaded in it: whole modules under names, a canary beside them, one round after the other."""
+
+import base64
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_prune.oracle.timing import keep, steady_rounds
+from tvm_prune.oracle.worker import Worker, WorkerDied
+
+__all__ = ["Bench", "BenchSettings", "pack", "unpack"]
+
+
+def pack(array: np.ndarray) -> dict[str, Any]:
+    """Return an array as JSON types for a worker."""
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {"data": data, "dtype": str(array.dtype), "shape": list(array.shape)}
+
+
+def unpack(packed: Any) -> np.ndarray:
+    """Return the array that a worker packed."""
+    data = base64.b64decode(packed["data"])
+    return np.frombuffer(data, dtype=packed["dtype"]).reshape(packed["shape"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """Alternating blocks of one reading, seconds of a block, rest before each, silence after which a worker is given up."""
+
+    blocks: int = 25
+    block_s: float = 0.02
+    rest_s: float = 0.002
+    timeout_s: float = 60.0
+
+
+class Bench:
+    """Times modules in the run worker. A crash loses what was loaded: names are loaded again when they are next used."""
+
+    def __init__(self, runner: Worker, settings: BenchSettings) -> None:
+        self.runner = runner
+        self.settings = settings
+        self.measurements = 0
+        self._sources: dict[str, dict[str, Any]] = {}
+        self._loaded: set[str] = set()
+        self._numbers = itertools.count()
+        self._process: Any = None
+
+    def add(self, library: Path, inputs: Sequence[np.ndarray]) -> str:
+        """Register a module; return its name."""
+        name = f"module{next(self._numbers)}"
+        self._sources[name] = {"library": str(library), "name": name, "inputs": [pack(array) for array in inputs]}
+        return name
+
+    def set_canary(self, library: Path, symbol: str, buffers: list[Any]) -> None:
+        """Use one kernel of a library as the fixed program that shows how fast the machine is just now."""
+        self._sources["canary"] = {"library": str(library), "name": "canary", "symbol": symbol, "buffers": buffers}
+
+    def remove(self, name: str) -> None:
+        """Forget a module."""
+        self._sources.pop(name, None)
+        if name in self._loaded and self._process is self.runner.process:
+            self._loaded.discard(name)
+            self.runner.request("unload", {"name": name}, timeout_s=self.settings.timeout_s)
+
+    def run(self, name: str, inputs: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+        """Return the module's outputs on `inputs` (None = those it was added with). Raises WorkerDied."""
+        self._load(name)
+        packed = None if inputs is None else [pack(array) for array in inputs]
+        answer = self.runner.request(
+            "run", {"name": name, "inputs": packed}, timeout_s=self.settings.timeout_s
+        )
+        return [unpack(value) for value in answer]
+
+    def times(
+        self, names: Sequence[str], *, blocks: int | None = None, stamped: str | None = None, stamp_words: int = 0,
+        stamp_runs: int = 0,
+    ) -> dict[str, list[Any]]:
+        """Return seconds of one call for every name and round; rounds in which the canary was slow are left out.
+
+        With `stamped`, that name's series holds {kernel number: seconds} of one run for each round. Raises WorkerDied.
+        """
+        everything = [*names, *(["canary"] if "canary" in self._sources else [])]
+        for name in (*everything, *([stamped] if stamped is not None else [])):
+            self._load(name)
+        request = {
+            "names": everything,
+            "blocks": blocks or self.settings.blocks,
+            "block_s": self.settings.block_s,
+            "rest_s": self.settings.rest_s,
+            "stamped": stamped,
+            "stamp_words": stamp_words,
+            "stamp_runs": stamp_runs,
+        }
+        answer = self.runner.request("time_modules", request, timeout_s=self.settings.timeout_s)
+        self.measurements += 1
+        if "canary" not in answer:
+            return dict(answer)
+        canary = answer.pop("canary")
+        return keep(answer, steady_rounds(canary))
+
+    def _load(self, name: str) -> None:
+        self.runner.start()
+        if self._process is not self.runner.process:
+            self._process = self.runner.process
+            self._loaded.clear()
+        if name not in self._loaded:
+            try:
+                self.runner.request("load", self._sources[name], timeout_s=self.settings.timeout_s)
+            except WorkerDied as error:
+                raise WorkerDied(f"loading {self._sources[name]['library']}: {error}") from error
+            self._loaded.add(name)

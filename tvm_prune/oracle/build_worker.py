@@ -1,0 +1,55 @@
+"""What a build worker does: enumerate a task's programs, compile them into ONE library, and build whole modules.
+
+One library a task instead of one a candidate: linking costs more than compiling a small kernel.
+"""
+
+import json
+from typing import Any
+
+import tvm
+from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
+
+from tvm_prune.codec import decode, encode
+from tvm_prune.oracle.spaces import enumerate_candidates
+from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.worker import Emit
+
+__all__ = ["FUNCTIONS"]
+
+
+def build_task(arguments: Any, emit: Emit) -> Any:
+    """Compile the candidates of one kernel.
+
+    Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``target``, ``limit``, ``library`` (path to
+    write), ``only`` (indices, or null for all). Answer: a list of {index, symbol, record, program}.
+    """
+    module = tvm.ir.load_json(arguments["module"])
+    target = decode(Target, arguments["target"])
+    workload = Workload(module)
+    compiled, answer = {}, []
+    for index, candidate in enumerate(enumerate_candidates(module["main"], target, limit=arguments["limit"])):
+        if arguments["only"] is not None and index not in arguments["only"]:
+            continue
+        symbol = f"candidate{index}"
+        compiled[symbol] = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
+        record = TuningRecord(candidate.schedule.trace, workload, None, target.to_tvm(), None)
+        answer.append(
+            {
+                "index": index,
+                "symbol": symbol,
+                "record": json.loads(json.dumps(record.as_json())),
+                "program": encode(candidate.program),
+            }
+        )
+    library = tvm.compile(tvm.IRModule(compiled), target=target.to_tvm())
+    library.export_library(arguments["library"])
+    return answer
+
+
+def count_candidates(arguments: Any, emit: Emit) -> Any:
+    """Return how many candidates a kernel has (arguments as for `build_task`)."""
+    module = tvm.ir.load_json(arguments["module"])
+    return len(enumerate_candidates(module["main"], decode(Target, arguments["target"]), limit=arguments["limit"]))
+
+
+FUNCTIONS = {"build_task": build_task, "count_candidates": count_candidates}

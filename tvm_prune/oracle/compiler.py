@@ -1,0 +1,391 @@
+"""The oracle that compiles, tunes and measures on this machine."""
+
+import itertools
+import math
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tvm_prune.errors import ParityError, RecordsError, ToolchainError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.count import count
+from tvm_prune.graph.fingerprint import fingerprint, weights_digest
+from tvm_prune.lock import machine_lock
+from tvm_prune.oracle.bench import Bench, BenchSettings
+from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
+from tvm_prune.oracle.lower import Lowered, lower
+from tvm_prune.oracle.module import STAMPED_ROUNDS, Choice, Compiled, Form, choose, compile_module
+from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.table import ProgramTable, Row
+from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.tasks import TaskGraph, kernel, task_graph
+from tvm_prune.oracle.timing import median_and_spread, paired_ratio
+from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
+from tvm_prune.oracle.tuner import Tuner, TuneProgress, TuneSettings
+from tvm_prune.oracle.worker import Worker, WorkerDied
+
+__all__ = ["CompilerOracle"]
+
+# Outputs of the compiled module may differ from torch by this much, relative to the largest output.
+_PARITY_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A model lowered, tuned and with its programs chosen."""
+
+    lowered: Lowered
+    graph: TaskGraph
+    choice: Choice
+
+
+class CompilerOracle:
+    """Compiles with TVM, tunes what has no record, and measures in a process of its own. Use as a context manager.
+
+    `records_folder` holds the tuning records; `allow_untuned` lets a task without any working program run its default
+    schedule (the cost says "untuned"), else that is an error. `seconds` adds up the time of each stage.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        records_folder: Path,
+        tuning: TuneSettings | None = None,
+        bench: BenchSettings | None = None,
+        allow_untuned: bool = False,
+        progress: Callable[[TuneProgress], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> None:
+        require_toolchain()
+        self.target = target
+        self.allow_untuned = allow_untuned
+        self.seconds = {"lower": 0.0, "tune": 0.0, "build": 0.0, "measure": 0.0}
+        self._waiting = waiting
+        # The compiler of whole modules runs here; its own launches must not see another thread count.
+        os.environ.setdefault("TVM_NUM_THREADS", str(target.threads))
+        self.records = Records(records_folder, target)
+        self._runner = Worker("run", threads=target.threads)
+        cores = len(os.sched_getaffinity(0))
+        self._builders = [Worker("build", threads=1) for _ in range(max(1, min(cores, 8)))]
+        self.tuner = Tuner(
+            target,
+            self.records,
+            tuning or TuneSettings(),
+            builders=self._builders,
+            runner=self._runner,
+            progress=progress,
+        )
+        self._bench = Bench(self._runner, bench or BenchSettings())
+        self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
+        self._number = itertools.count()
+        self._prepared: dict[str, _Prepared] = {}
+        self._names: dict[str, str] = {}
+        self._tables: dict[str, ProgramTable] = {}
+        self._overhead_per_call_s = 0.0
+        self._has_canary = False
+        for worker in (*self._builders, self._runner):
+            worker.start()
+
+    def __enter__(self) -> "CompilerOracle":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes and delete what was built."""
+        for worker in (*self._builders, self._runner):
+            worker.stop()
+        self.records.close()
+        self.tuner.close()
+        self._folder.cleanup()
+
+    @property
+    def trials(self) -> int:
+        """Programs measured so far."""
+        return self.tuner.trials
+
+    @property
+    def measurements(self) -> int:
+        """Whole-module readings so far."""
+        return self._bench.measurements
+
+    # --- the contract -------------------------------------------------------------------------------------------------
+
+    def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+        """Price models by the sum of their tasks' programs; new tasks of all of them are tuned together."""
+        with self._measuring():
+            prepared = self._prepare(models)
+        costs: list[Cost | Failure] = []
+        for model, item in zip(models, prepared, strict=True):
+            if isinstance(item, Failure):
+                costs.append(item)
+                continue
+            latency_s = self._overhead_per_call_s * len(item.graph.calls)
+            for task in item.graph.tasks:
+                record = item.choice.record[task.hash]
+                latency_s += math.nan if record is None else record.program.latency_s * task.weight
+            costs.append(self._cost(model, latency_s, 0.0, "predicted", repeats=0))
+        return costs
+
+    def cost(self, model: CompressedModel) -> Cost | Failure:
+        """Build and time the whole module."""
+        with self._measuring():
+            (item,) = self._prepare([model])
+            if isinstance(item, Failure):
+                return item
+            try:
+                name = self._module(model, item)
+                with self._clock("measure"):
+                    times = self._bench.times([name])[name]
+            except WorkerDied as error:
+                return Failure(stage="run", message=str(error))
+        median, spread = median_and_spread(times)
+        return self._cost(model, median, spread, self._source(item), repeats=len(times))
+
+    def table(self, model: CompressedModel) -> ProgramTable | Failure:
+        """Return the program table: rows timed in place by stamps, the overhead by the same module with empty kernels."""
+        key = fingerprint(model)
+        if key in self._tables:
+            return self._tables[key]
+        with self._measuring():
+            (item,) = self._prepare([model])
+            if isinstance(item, Failure):
+                return item
+            try:
+                table = self._measure_table(model, item)
+            except WorkerDied as error:
+                return Failure(stage="run", message=str(error))
+        self._tables[key] = table
+        return table
+
+    def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
+        """Time both modules in alternating blocks of one process."""
+        with self._measuring():
+            prepared = self._prepare([incumbent, candidate])
+            names = []
+            for model, item in zip((incumbent, candidate), prepared, strict=True):
+                if isinstance(item, Failure):
+                    return item
+                names.append(self._module(model, item))
+            if names[0] == names[1]:
+                names[1] = self._module(candidate, prepared[1], again=True)  # type: ignore[arg-type]
+            try:
+                with self._clock("measure"):
+                    times = self._bench.times(names)
+            except WorkerDied as error:
+                return Failure(stage="run", message=str(error))
+        return paired_ratio(times[names[0]], times[names[1]])
+
+    # --- beyond the contract ------------------------------------------------------------------------------------------
+
+    def tasks(self, model: CompressedModel) -> TaskGraph:
+        """Return the tasks of `model` without tuning anything."""
+        with self._clock("lower"):
+            return task_graph(lower(model), self.target)
+
+    def parity(self, model: CompressedModel, *, library: Path | None = None) -> float:
+        """Return the largest absolute difference between the compiled module and torch on the example inputs.
+
+        Raises ParityError beyond 0.1 % of the largest output.
+        """
+        import torch
+
+        with self._measuring():
+            (item,) = self._prepare([model])
+            if isinstance(item, Failure):
+                raise ParityError(f"the model cannot be compiled: {item.message}")
+            path = library or self._build(item, "plain").library
+            name = self._bench.add(path, item.lowered.inputs)
+            try:
+                found = self._bench.run(name)
+            except WorkerDied as error:
+                raise ParityError(f"the compiled module does not run: {error}") from error
+            finally:
+                self._bench.remove(name)
+        with torch.no_grad():
+            outputs = model.module.eval()(*model.example_inputs)
+        expected = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+        worst, scale = 0.0, 1e-6
+        for mine, theirs in zip(found, expected, strict=True):
+            array = theirs.detach().numpy()
+            worst = max(worst, float(np.abs(mine - array).max()))
+            scale = max(scale, float(np.abs(array).max()))
+        if not worst <= _PARITY_TOLERANCE * scale:
+            raise ParityError(
+                f"the compiled module differs from torch by {worst:.3g} where outputs reach {scale:.3g}; "
+                "delete the tuning records of this run and try again, and report the model if it stays"
+            )
+        return worst
+
+    def export_library(self, model: CompressedModel, library: Path) -> Compiled:
+        """Compile `model` with its present weights to `library`."""
+        with self._measuring():
+            (item,) = self._prepare([model])
+        if isinstance(item, Failure):
+            raise ToolchainError(f"the model cannot be compiled: {item.message}")
+        return self._build(item, "plain", library)
+
+    # --- how ----------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _clock(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - begin
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        with machine_lock("measuring", waiting=self._waiting):
+            yield
+
+    def _cost(self, model: CompressedModel, latency_s: float, spread_s: float, source: Source, *, repeats: int) -> Cost:
+        counts = count(model.module, model.example_inputs)
+        return Cost(
+            latency_s=latency_s,
+            latency_spread_s=spread_s,
+            macs=counts.macs,
+            params=counts.params,
+            bytes=counts.bytes,
+            provenance=Provenance(
+                source=source,
+                device="local",
+                target=str(self.target),
+                tvm_version=tvm_version(),
+                threads=self.target.threads,
+                repeats=repeats,
+                trials=self.trials,
+            ),
+        )
+
+    def _source(self, item: _Prepared) -> Source:
+        return "untuned" if any(record is None for record in item.choice.record.values()) else "measured"
+
+    def _prepare(self, models: Sequence[CompressedModel]) -> list[_Prepared | Failure]:
+        """Lower, tune and choose programs. Weights are taken anew each time; tasks and programs are remembered."""
+        lowered: list[tuple[Lowered, TaskGraph]] = []
+        with self._clock("lower"):
+            for model in models:
+                key = fingerprint(model) + weights_digest(model.module)
+                known = self._prepared.get(key)
+                if known is None:
+                    fresh = lower(model)
+                    lowered.append((fresh, task_graph(fresh, self.target)))
+                else:
+                    lowered.append((known.lowered, known.graph))
+        kernels = [
+            variant.kernel for _, graph in lowered for variants in graph.variants.values() for variant in variants
+        ]
+        with self._clock("tune"):
+            self.tuner.tune(kernels)
+        answers: list[_Prepared | Failure] = []
+        for model, (fresh, graph) in zip(models, lowered, strict=True):
+            choice = choose(graph, self.records)
+            missing = [task for task in graph.tasks if choice.record[task.hash] is None]
+            if missing and not self.allow_untuned:
+                reasons = [self.tuner.failures.get(task.hash) for task in missing]
+                text = next((failure.message for failure in reasons if failure is not None), "no record")
+                answers.append(
+                    Failure(
+                        stage="build",
+                        message=f"{len(graph.tasks) - len(missing)} of {len(graph.tasks)} tasks have a record; "
+                        f"{missing[0].shape} has none: {text}",
+                    )
+                )
+                continue
+            item = _Prepared(fresh, graph, choice)
+            if len(self._prepared) > 64:
+                self._prepared.pop(next(iter(self._prepared)))
+            self._prepared[fingerprint(model) + weights_digest(model.module)] = item
+            answers.append(item)
+        return answers
+
+    def _build(self, item: _Prepared, form: Form, library: Path | None = None) -> Compiled:
+        if library is None:
+            # Never a path used before: the loader would run the old code.
+            library = Path(self._folder.name) / f"{form}{next(self._number)}.so"
+        with self._clock("build"):
+            try:
+                return compile_module(item.lowered, item.choice, self.target, library, form=form)
+            except RecordsError:
+                raise
+            except RuntimeError as error:
+                raise ToolchainError(
+                    f"compiling the whole module failed: {str(error).strip().splitlines()[-1]}; "
+                    "run 'tvm-prune doctor' to check compiler and linker"
+                ) from error
+
+    def _module(self, model: CompressedModel, item: _Prepared, *, again: bool = False) -> str:
+        """Return the bench name of the model's module, built if it is not there. Latency does not depend on weights."""
+        self._ensure_canary()
+        key = fingerprint(model)
+        if key not in self._names or again:
+            compiled = self._build(item, "plain")
+            name = self._bench.add(compiled.library, item.lowered.inputs)
+            if again:
+                return name
+            self._names[key] = name
+            if len(self._names) > 16:
+                oldest = next(iter(self._names))
+                self._bench.remove(self._names.pop(oldest))
+        return self._names[key]
+
+    def _measure_table(self, model: CompressedModel, item: _Prepared) -> ProgramTable:
+        whole = self._module(model, item)
+        empty_build, stamped_build = self._build(item, "empty"), self._build(item, "stamped")
+        empty = self._bench.add(empty_build.library, item.lowered.inputs)
+        stamped = self._bench.add(stamped_build.library, item.lowered.inputs)
+        try:
+            with self._clock("measure"):
+                times = self._bench.times(
+                    [whole, empty],
+                    stamped=stamped,
+                    stamp_words=stamped_build.stamp_words,
+                    stamp_runs=STAMPED_ROUNDS,
+                )
+        finally:
+            self._bench.remove(empty)
+            self._bench.remove(stamped)
+        in_situ: dict[str, float] = {}
+        for number, task_hash in enumerate(stamped_build.tasks):
+            series = [run.get(str(number), 0.0) for run in times[stamped]]
+            in_situ[task_hash] = in_situ.get(task_hash, 0.0) + statistics.median(series)
+        rows = []
+        for task in item.graph.tasks:
+            record = item.choice.record[task.hash]
+            each = in_situ.get(task.hash, 0.0) / task.weight
+            rows.append(
+                Row(
+                    task=task,
+                    program=None if record is None else record.program,
+                    isolated_s=each if record is None else record.program.latency_s,
+                    in_situ_s=each,
+                    trials=0 if record is None else record.trials,
+                )
+            )
+        median, spread = median_and_spread(times[whole])
+        overhead_s = statistics.median(times[empty])
+        self._overhead_per_call_s = overhead_s / max(1, len(item.graph.calls))
+        cost = self._cost(model, median, spread, self._source(item), repeats=len(times[whole]))
+        return ProgramTable(rows=tuple(rows), overhead_s=overhead_s, whole=cost)
+
+    def _ensure_canary(self) -> None:
+        """Compile the canary once: one convolution with a fixed program."""
+        if self._has_canary:
+            return
+        from tvm_prune.oracle.canary import build_canary
+
+        library = Path(self._folder.name) / "canary.so"
+        symbol, buffers = build_canary(self.target, library)
+        self._bench.set_canary(library, symbol, buffers)
+        self._has_canary = True

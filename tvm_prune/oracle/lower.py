@@ -1,0 +1,155 @@
+"""From a torch model to kernels that name their layers."""
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tvm_prune.errors import ExportError, InputShapeError, UnlinkedLayerError, UnsupportedOperatorError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.fold import fold_batchnorm
+
+__all__ = ["Lowered", "Site", "lower"]
+
+_WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One kernel call: the kernel's name in the fused module and the layers (dotted names) whose weights it reads."""
+
+    kernel: str
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A model as the compiler sees it.
+
+    `graph` is the channels-last Relax module with named weights, `placeholders` maps a weight's name there to the layer that
+    owns it, `state` holds the weights (numpy, layout of torch) by that name, `inputs` the example inputs (numpy).
+    """
+
+    graph: Any
+    placeholders: dict[str, str]
+    state: dict[str, np.ndarray] = field(repr=False)
+    inputs: tuple[np.ndarray, ...] = field(repr=False)
+    outputs: int
+
+    def fuse(self, target: Any, wider: dict[str, int]) -> tuple[Any, tuple[Site, ...]]:
+        """Return the fused module for a tvm target and its kernel calls in order; `wider` pads weights by placeholder."""
+        from relay_passes.link_layers import call_sites
+        from relay_passes.pipeline import fuse
+
+        module = fuse(self.graph, target, wider)
+        sites = []
+        for site in call_sites(module):
+            layers = dict.fromkeys(self.placeholders[name] for name in site.weights if name in self.placeholders)
+            sites.append(Site(kernel=site.kernel, layers=tuple(layers)))
+        return module, tuple(sites)
+
+
+def lower(model: CompressedModel) -> Lowered:
+    """Trace `model` and bring it to channels-last form with named weights.
+
+    Raises ExportError, InputShapeError, UnsupportedOperatorError or UnlinkedLayerError, each saying what to change.
+    """
+    from tvm import relax
+    from tvm.relax.frontend.torch import from_exported_program
+
+    from relay_passes.pipeline import graph_passes
+
+    module = fold_batchnorm(model.module, model.example_inputs)
+    program = export(module, model.example_inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytree, from inside the importer
+        try:
+            imported = from_exported_program(program, keep_params_as_input=True)
+        except (AssertionError, NotImplementedError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise UnsupportedOperatorError(_operator_text(error)) from error
+    detached, params = relax.frontend.detach_params(imported)
+    count = int(detached["main"].attrs["num_input"])
+    names = [var.name for var in detached["main"].params[count:]]
+    state = {
+        name: np.ascontiguousarray(value.numpy()) for name, value in zip(names, params["main"], strict=True)
+    }
+    signature = program.graph_signature
+    owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    owners.update(getattr(signature, "inputs_to_lifted_tensor_constants", {}))
+    layer_of = _layer_names(model.module)
+    placeholders = {
+        name: layer_of[owner.rpartition(".")[0]]
+        for name, owner in owners.items()
+        if owner.rpartition(".")[0] in layer_of and owner.endswith((".weight", ".bias"))
+    }
+    lowered = Lowered(
+        graph=graph_passes()(detached),
+        placeholders=placeholders,
+        state=state,
+        inputs=tuple(tensor.detach().numpy() for tensor in model.example_inputs),
+        outputs=len(program.graph_signature.user_outputs),
+    )
+    _check_links(lowered, layer_of)
+    return lowered
+
+
+def export(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """Trace `module` in eval mode. Raises InputShapeError when it cannot run on `inputs`, ExportError otherwise."""
+    module = module.eval()
+    shapes = ", ".join(str(list(tensor.shape)) for tensor in inputs)
+    with torch.no_grad():
+        try:
+            module(*inputs)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise InputShapeError(
+                f"{type(module).__name__} does not run on inputs of shape {shapes}: {_first_line(error)}. "
+                "Give the right shape, e.g. --input-shape 1,3,32,32 (repeat it for several inputs)."
+            ) from error
+        try:
+            return torch.export.export(module, inputs)
+        except (torch._dynamo.exc.TorchDynamoException, RuntimeError, ValueError, TypeError, AssertionError) as error:
+            raise ExportError(
+                f"torch.export cannot trace {type(module).__name__}: {_first_line(error)}. "
+                "Data-dependent control flow (if, while, .item() on activations) must go; "
+                "try torch.export.export(model, inputs) alone to see the full report."
+            ) from error
+
+
+def _layer_names(module: nn.Module) -> dict[str, str]:
+    """Map every dotted path of a weighted module, aliases included, to its first name."""
+    first: dict[int, str] = {}
+    names = {}
+    for name, child in module.named_modules(remove_duplicate=False):
+        if isinstance(child, _WEIGHTED):
+            names[name] = first.setdefault(id(child), name)
+    return names
+
+
+def _check_links(lowered: Lowered, layer_of: dict[str, str]) -> None:
+    from relay_passes.hoist_weights import weight_entries
+
+    compiled = {entry["name"] for entry in weight_entries(lowered.graph)}
+    linked = {layer for name, layer in lowered.placeholders.items() if name in compiled}
+    missing = sorted(set(layer_of.values()) - linked)
+    if missing:
+        raise UnlinkedLayerError(
+            f"no compiled kernel reads the weights of {', '.join(missing)}: forward() does not use "
+            f"{'it' if len(missing) == 1 else 'them'}. Remove the unused layers from the model, or call them."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _operator_text(error: Exception) -> str:
+    operators = sorted(set(re.findall(r"[\w.]*::?[\w.]+|\b[a-z_]+\.(?:default|Tensor|Scalar|int|dim)\b", str(error))))
+    found = ", ".join(operators) if operators else _first_line(error)
+    return (
+        f"TVM's importer has no converter for: {found}. "
+        "Replace the operator in the model's forward(), or run 'tvm-prune doctor MODEL' for the list."
+    )

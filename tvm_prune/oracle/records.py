@@ -1,0 +1,178 @@
+"""Tuning records: MetaSchedule's own JSON database format, read line by line and owned by one writer at a time.
+
+Two files in the records folder, as the stock tools write them: ``database_workload.json`` (one ``[hash, module]`` a line)
+and ``database_tuning_record.json`` (one ``[workload line, [trace, seconds, target, arguments]]`` a line). A line that cannot be
+read is moved to ``quarantine.jsonl`` and named in a warning; everything else stays usable. A record answers only for the same
+kernel, target, pipeline and space version: the first is the workload's hash, the others travel in the trace and the line.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tvm_prune.errors import RecordsError
+from tvm_prune.files import append_line, write_atomically
+from tvm_prune.oracle.program import Program
+from tvm_prune.oracle.spaces import SPACES
+from tvm_prune.oracle.spaces.candidate import program_of_trace
+from tvm_prune.oracle.target import Target
+
+__all__ = ["Record", "Records"]
+
+_log = logging.getLogger(__name__)
+
+_WORKLOADS = "database_workload.json"
+_TUNING = "database_tuning_record.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The fastest known program of a kernel: its description, its trace in the database's JSON form, trials behind it."""
+
+    program: Program
+    record_json: Any
+    trials: int
+
+
+class Records:
+    """The records of one folder for one target."""
+
+    def __init__(self, folder: Path, target: Target) -> None:
+        self.folder = folder
+        self.target = target
+        self._workload_line: dict[str, int] = {}
+        self._workload_json: list[Any] = []
+        self._best: dict[str, Record] = {}
+        self._trials: dict[str, int] = {}
+        self.quarantined = 0
+        self.foreign = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock: IO[str] | None = self._take_lock()
+        self._load()
+
+    def close(self) -> None:
+        """Let another process write."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __len__(self) -> int:
+        return len(self._best)
+
+    def _take_lock(self) -> IO[str]:
+        file = open(self.folder / ".lock", "a+")  # noqa: SIM115 - held until close()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise RecordsError(
+                f"the tuning records in {self.folder} are being written by process {holder}; "
+                "wait for it, or pass another folder with --records"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
+
+    def _lines(self, name: str) -> list[tuple[str, Any]]:
+        """Return (text, value) of every line; value None for a line that is no JSON list of two."""
+        path = self.folder / name
+        if not path.exists():
+            return []
+        found = []
+        for text in path.read_bytes().decode(errors="replace").splitlines():
+            value = None
+            with contextlib.suppress(json.JSONDecodeError):
+                value = json.loads(text)
+            good = isinstance(value, list) and len(value) == 2
+            found.append((text, value if good else None))
+        return found
+
+    def _load(self) -> None:
+        workloads, tuning = self._lines(_WORKLOADS), self._lines(_TUNING)
+        broken: list[str] = []
+        for number, (text, value) in enumerate(workloads):
+            if value is None or not isinstance(value[0], str):
+                # The line keeps its place: later lines of the other file count by it.
+                broken.append(text)
+                _log.warning("%s line %d cannot be read; its records are ignored", self.folder / _WORKLOADS, number + 1)
+                self._workload_json.append(None)
+                continue
+            self._workload_line[value[0]] = number
+            self._workload_json.append(value)
+        kept = []
+        for number, (text, value) in enumerate(tuning):
+            try:
+                key, record = self._key_of(value)
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+                broken.append(text)
+                _log.warning("%s line %d cannot be read; moved to quarantine.jsonl", self.folder / _TUNING, number + 1)
+                continue
+            kept.append(text)
+            if key is not None:
+                self._remember(key, record)
+        if broken:
+            self.quarantined = len(broken)
+            for text in broken:
+                append_line(self.folder / "quarantine.jsonl", json.dumps(text))
+            write_atomically(self.folder / _TUNING, "".join(f"{text}\n" for text in kept))
+            placeholders = (text if value is not None else "[null, null]" for text, value in workloads)
+            write_atomically(self.folder / _WORKLOADS, "".join(f"{text}\n" for text in placeholders))
+
+    def _key_of(self, value: Any) -> tuple[str | None, Any]:
+        """Return (workload hash, record JSON) of a tuning line; hash None for a record of another target or space."""
+        line, record = value
+        workload = self._workload_json[line]
+        trace, seconds, target, _arguments = record
+        if workload is None or not seconds:
+            return None, record
+        program = program_of_trace(trace, latency_s=float(sorted(seconds)[len(seconds) // 2]))
+        if not same_target(target, self.target) or program is None or SPACES.get(program.space) != program.space_version:
+            self.foreign += 1
+            return None, record
+        return str(workload[0]), record
+
+    def _remember(self, key: str, record_json: Any) -> None:
+        trace, seconds, _target, _arguments = record_json
+        self._trials[key] = self._trials.get(key, 0) + 1
+        latency_s = float(sorted(seconds)[len(seconds) // 2])
+        known = self._best.get(key)
+        if known is None or latency_s < known.program.latency_s:
+            program = program_of_trace(trace, latency_s=latency_s)
+            assert program is not None
+            self._best[key] = Record(program, record_json, 0)
+
+    def best(self, key: str) -> Record | None:
+        """Return the fastest record of the kernel with workload hash `key`, or None."""
+        known = self._best.get(key)
+        return None if known is None else Record(known.program, known.record_json, self._trials[key])
+
+    def commit(self, workload_json: Any, results: list[tuple[Any, list[float]]]) -> None:
+        """Append measured records (record JSON without seconds, seconds of each repeat) of one workload."""
+        key = str(workload_json[0])
+        if key not in self._workload_line:
+            append_line(self.folder / _WORKLOADS, json.dumps(workload_json))
+            self._workload_line[key] = len(self._workload_json)
+            self._workload_json.append(workload_json)
+        for record, seconds in results:
+            trace, _none, target, arguments = record
+            complete = [trace, seconds, target, arguments]
+            append_line(self.folder / _TUNING, json.dumps([self._workload_line[key], complete]))
+            self._remember(key, complete)
+
+
+def same_target(recorded: Any, target: Target) -> bool:
+    """Whether a record's target (TVM's JSON form) is the one programs are wanted for."""
+    return (
+        recorded.get("kind") == target.kind
+        and recorded.get("mcpu", "") == target.cpu
+        and recorded.get("mtriple", "") == target.triple
+        and recorded.get("num-cores") == target.threads
+    )

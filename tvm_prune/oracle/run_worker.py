@@ -1,0 +1,173 @@
+"""What the run worker does: time kernels and whole modules, and run them on inputs. Only numpy and tvm in this process."""
+
+import base64
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_prune.oracle.worker import Emit
+
+__all__ = ["FUNCTIONS"]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Something callable: a virtual machine's ``main`` or a library's kernel, and the tensors it is timed on."""
+
+    holder: Any
+    symbol: str
+    inputs: list[Any]
+
+
+_modules: dict[str, _Loaded] = {}
+
+
+def _random(shape: list[int], dtype: str) -> Any:
+    generator = np.random.default_rng(0)
+    if dtype.startswith("float"):
+        array = generator.standard_normal(shape).astype(dtype)
+    else:
+        array = generator.integers(0, 2, shape).astype(dtype)
+    return tvm.runtime.tensor(array)
+
+
+def _array(packed: Any) -> np.ndarray:
+    data = base64.b64decode(packed["data"])
+    return np.frombuffer(data, dtype=packed["dtype"]).reshape(packed["shape"])
+
+
+def _packed(array: np.ndarray) -> Any:
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {"data": data, "dtype": str(array.dtype), "shape": list(array.shape)}
+
+
+def time_kernels(arguments: Any, emit: Emit) -> Any:
+    """Time the kernels `symbols` of `library` on random buffers of `buffers` ([shape, dtype] each).
+
+    Emits {symbol, times_s} for each as it is done, so that a crash costs one candidate; then times the `finalists` best in
+    alternating rounds, which a machine that changes speed cannot favour, and answers {symbol: [seconds, ...]} for those.
+    """
+    library = tvm.runtime.load_module(arguments["library"])
+    buffers = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
+    block_s = arguments["block_s"]
+    first: dict[str, float] = {}
+    for symbol in arguments["symbols"]:
+        emit({"starting": symbol})
+        kernel = library[symbol]
+        kernel(*buffers)
+        begin = time.perf_counter()
+        kernel(*buffers)
+        once = max(time.perf_counter() - begin, 1e-6)
+        calls = max(2, min(1000, int(block_s / once)))
+        evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls, repeat=3)
+        times = [float(value) for value in evaluate(*buffers).results]
+        first[symbol] = statistics.median(times)
+        emit({"symbol": symbol, "times_s": times})
+    finalists = sorted(first, key=lambda symbol: first[symbol])[: arguments["finalists"]]
+    rounds: dict[str, list[float]] = {symbol: [] for symbol in finalists}
+    for _ in range(arguments["rounds"]):
+        for symbol in finalists:
+            calls = max(2, min(2000, int(block_s / first[symbol])))
+            evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls, repeat=1)
+            rounds[symbol].append(float(evaluate(*buffers).results[0]))
+    return rounds
+
+
+def load(arguments: Any, emit: Emit) -> Any:
+    """Load a library under `name`: a module with `inputs` (packed arrays) kept for timing, or the kernel `symbol` of it."""
+    library = tvm.runtime.load_module(arguments["library"])
+    if arguments.get("symbol") is not None:
+        buffers = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
+        _modules[arguments["name"]] = _Loaded(library, arguments["symbol"], buffers)
+    else:
+        machine = relax.VirtualMachine(library, tvm.cpu())
+        inputs = [tvm.runtime.tensor(_array(packed)) for packed in arguments["inputs"]]
+        _modules[arguments["name"]] = _Loaded(machine, "main", inputs)
+    return None
+
+
+def unload(arguments: Any, emit: Emit) -> Any:
+    """Forget the module `name`."""
+    _modules.pop(arguments["name"], None)
+    return None
+
+
+def run(arguments: Any, emit: Emit) -> Any:
+    """Run the module `name` on `inputs` (packed arrays, or null for those it was loaded with); answer packed outputs."""
+    module = _modules[arguments["name"]]
+    inputs = module.inputs
+    if arguments["inputs"] is not None:
+        inputs = [tvm.runtime.tensor(_array(packed)) for packed in arguments["inputs"]]
+    outputs = module.holder[module.symbol](*inputs)
+    tensors = [outputs] if hasattr(outputs, "numpy") else list(outputs)
+    return [_packed(tensor.numpy()) for tensor in tensors]
+
+
+def time_modules(arguments: Any, emit: Emit) -> Any:
+    """Time the modules `names` in alternating blocks of `block_s` seconds with `rest_s` between.
+
+    Answers {name: [seconds of one call, block by block]}. All names see the same rounds, so values of one round pair up.
+    `stamped` (a name or null, with its `stamp_words`) runs once or more in each round too: its key in the answer holds one
+    {kernel number: seconds of its calls in one run} for each round.
+    """
+    names, stamped = arguments["names"], arguments["stamped"]
+    calls = {name: _calls(_modules[name], arguments["block_s"]) for name in names}
+    answer: dict[str, list[Any]] = {name: [] for name in names}
+    if stamped is not None:
+        answer[stamped] = []
+    for number in range(arguments["blocks"]):
+        for name in names if number % 2 == 0 else reversed(names):
+            time.sleep(arguments["rest_s"])
+            module = _modules[name]
+            evaluate = module.holder.time_evaluator(module.symbol, tvm.cpu(), number=calls[name], repeat=1)
+            answer[name].append(float(evaluate(*module.inputs).results[0]))
+        if stamped is not None:
+            time.sleep(arguments["rest_s"])
+            answer[stamped].append(_stamps(_modules[stamped], arguments["stamp_words"], arguments["stamp_runs"]))
+        emit({"block": number})
+    return answer
+
+
+def _calls(module: "_Loaded", block_s: float) -> int:
+    """Return how many calls fill a block; warms the module up."""
+    function = module.holder[module.symbol]
+    for _ in range(3):
+        function(*module.inputs)
+    begin = time.perf_counter()
+    for _ in range(3):
+        function(*module.inputs)
+    once = (time.perf_counter() - begin) / 3
+    return max(3, min(2000, int(block_s / max(once, 1e-6))))
+
+
+def _stamps(module: "_Loaded", words: int, runs: int) -> dict[str, float]:
+    """Run a stamped module; return the median over runs of each kernel's summed seconds, by kernel number.
+
+    See relay_passes/stamp_calls.py for the layout. The first run warms up what rested and does not count.
+    """
+    stamps = tvm.runtime.tensor(np.zeros(words, "int64"))
+    function = module.holder[module.symbol]
+    for _ in range(runs):
+        function(*module.inputs, stamps)
+    written = stamps.numpy()
+    rows = written[1 : 1 + written[0]].reshape(runs, -1, 5)
+    seconds = (rows[:, :, 3] - rows[:, :, 1]) + 1e-9 * (rows[:, :, 4] - rows[:, :, 2])
+    sums: dict[str, float] = {}
+    for kernel in np.unique(rows[0, :, 0]):
+        mask = rows[0, :, 0] == kernel
+        sums[str(int(kernel))] = float(np.median(seconds[1:, mask].sum(axis=1)))
+    return sums
+
+
+FUNCTIONS = {
+    "load": load,
+    "run": run,
+    "time_kernels": time_kernels,
+    "time_modules": time_modules,
+    "unload": unload,
+}

@@ -1,0 +1,41 @@
+"""One point of a program space: a schedule and the description that travels with its trace."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tvm_prune.codec import decode, dumps
+from tvm_prune.oracle.program import Program
+
+__all__ = ["PROGRAM_ATTRIBUTE", "Candidate", "divisors", "program_of_trace", "tag"]
+
+PROGRAM_ATTRIBUTE = "tvm_prune.program"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A scheduled kernel (tvm Schedule) and its program; the latency is 0 until it is measured."""
+
+    schedule: Any
+    program: Program
+
+
+def divisors(number: int, *, at_most: int | None = None) -> list[int]:
+    """Return the divisors of `number` in rising order, none above `at_most`."""
+    limit = number if at_most is None else min(number, at_most)
+    return [divisor for divisor in range(1, limit + 1) if number % divisor == 0]
+
+
+def tag(schedule: Any, program: Program) -> Candidate:
+    """Write `program` into the schedule's trace: a reloaded trace only holds splits, without the roles of their loops."""
+    schedule.annotate(schedule.get_sblock("root"), PROGRAM_ATTRIBUTE, dumps(program))
+    return Candidate(schedule, program)
+
+
+def program_of_trace(trace_json: Any, *, latency_s: float) -> Program | None:
+    """Return the program that `tag` wrote into a trace (its JSON form) with `latency_s`; None for a foreign trace."""
+    for name, inputs, attributes, _outputs in trace_json[0]:
+        if name == "Annotate" and attributes == [PROGRAM_ATTRIBUTE]:
+            # The trace's JSON puts the text between quotes without escaping what is inside.
+            return replace(decode(Program, json.loads(inputs[1][1:-1])), latency_s=latency_s)
+    return None

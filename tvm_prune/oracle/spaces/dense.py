@@ -1,0 +1,90 @@
+"""Program space of matrix products with a constant right-hand side: linear layers.
+
+Output columns are tiled into `vectors` x `lanes` accumulators; the depth runs inside; rows outside. Large products run in
+parallel over column tiles, so that each thread streams its own part of the weights.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tvm_prune.oracle.program import Axis, Program
+from tvm_prune.oracle.spaces.anatomy import Anatomy
+from tvm_prune.oracle.spaces.candidate import Candidate, divisors, tag
+from tvm_prune.oracle.target import Target
+
+__all__ = ["KINDS", "NAME", "VERSION", "candidates"]
+
+NAME = "dense"
+VERSION = 1
+KINDS = ("dense",)
+
+# Weights under which one thread can win.
+_SERIAL_WEIGHTS = 100_000
+
+
+def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Candidate]:
+    """Yield the points of the space for `function`, the likeliest first."""
+    *_, wide, depth = anatomy.extents
+    usable = divisors(wide, at_most=target.lanes)
+    for lanes in reversed(usable[-2:]):
+        for vectors in (v for v in (8, 4, 2, 1) if wide % (lanes * v) == 0):
+            tiles = wide // (lanes * vectors)
+            variants = ["parallel"] if target.threads > 1 and tiles >= target.threads else ["serial"]
+            if variants == ["parallel"] and wide * depth <= _SERIAL_WEIGHTS:
+                variants.append("serial")
+            for variant in variants:
+                yield _schedule(function, anatomy, variant, lanes, vectors)
+
+
+def _schedule(function: Any, anatomy: Anatomy, variant: str, lanes: int, vectors: int) -> Candidate:
+    from tvm.s_tir import Schedule
+
+    *rows_extent, wide, depth = anatomy.extents
+    exact = wide == anatomy.channels
+    schedule = Schedule(function)
+    for name in anatomy.before:
+        schedule.compute_inline(schedule.get_sblock(name))
+    product = schedule.get_sblock(anatomy.anchor)
+    for name in anatomy.after[:-1]:
+        schedule.compute_inline(schedule.get_sblock(name))
+    out = schedule.get_sblock(anatomy.after[-1]) if anatomy.after else schedule.cache_write(product, 0, "local")
+    *rows, columns, k = schedule.get_loops(product)
+    tile, vector, lane = schedule.split(columns, [None, vectors, lanes])
+    schedule.reorder(*rows, tile, k, vector, lane)
+    row = schedule.fuse(*rows) if len(rows) > 1 else rows[0]
+    schedule.vectorize(lane)
+    schedule.unroll(vector)
+    parallel = 1
+    if exact:
+        schedule.reorder(tile, row)
+        schedule.reverse_compute_at(out, row, preserve_unit_loops=True)
+        if variant == "parallel":
+            schedule.parallel(tile)
+            parallel = wide // (vectors * lanes)
+    else:
+        schedule.reverse_compute_at(out, row, preserve_unit_loops=True)
+    if anatomy.after:
+        schedule.set_scope(product, 0, "local")
+    *_, out_column = schedule.get_loops(out)
+    if int(schedule.get(out_column).extent) <= 64:
+        schedule.vectorize(out_column)
+    schedule.decompose_reduction(product, k)
+    row_count = 1
+    for extent in rows_extent:
+        row_count *= extent
+    program = Program(
+        space=NAME,
+        space_version=VERSION,
+        variant=variant if exact else "serial",
+        axes={
+            "out_c": Axis(
+                extent=anatomy.channels, padded_extent=wide, factors=(wide // (vectors * lanes), vectors, lanes)
+            ),
+            "h": Axis(extent=row_count, padded_extent=row_count, factors=(row_count,)),
+            "in_c": Axis(extent=depth, padded_extent=depth, factors=(depth,)),
+        },
+        lanes=lanes,
+        parallel=parallel,
+        latency_s=0.0,
+    )
+    return tag(schedule, program)

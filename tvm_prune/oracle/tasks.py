@@ -1,0 +1,145 @@
+"""Tasks of a lowered model: distinct kernels, the variants that may stand in for each, and the layers they compute."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_prune.oracle.lower import Lowered
+from tvm_prune.oracle.program import Task
+from tvm_prune.oracle.target import Target
+
+__all__ = ["Kernel", "TaskGraph", "Variant", "task_graph"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An unscheduled PrimFunc and its workload: `key` is the structural hash under which it is recorded."""
+
+    key: str
+    function: Any
+    workload_json: Any
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute a task: as it is (`padded_channels` None), or with its output channels padded."""
+
+    padded_channels: int | None
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class TaskGraph:
+    """The tasks of one model, the variants of each by task hash, the task of each call in order, and the weight of each task
+    by placeholder name (for padding)."""
+
+    tasks: tuple[Task, ...]
+    variants: dict[str, tuple[Variant, ...]]
+    calls: tuple[str, ...]
+    weight_names: dict[str, tuple[str, ...]]
+
+
+def kernel(function: Any) -> Kernel:
+    """Return `function` with its workload hash."""
+    import tvm
+    from tvm.s_tir.meta_schedule.database import Workload
+
+    # The name of a kernel is no part of what it computes.
+    plain = function.without_attr("global_symbol") if "global_symbol" in (function.attrs or {}) else function
+    workload = Workload(tvm.IRModule({"main": plain})).as_json()
+    return Kernel(key=str(workload[0]), function=plain, workload_json=[str(workload[0]), str(workload[1])])
+
+
+def _padded_counts(channels: int, target: Target) -> list[int]:
+    """Return larger counts that may run faster than `channels`: whole vectors, and whole half vectors."""
+    lanes = target.lanes
+    if channels % lanes == 0 or channels < 3:
+        return []
+    return sorted({-(-channels // step) * step for step in (lanes, lanes // 2)} - {channels})
+
+
+def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
+    """Return the tasks of `lowered` on `target`."""
+    from tvm_prune.oracle.spaces.anatomy import dissect
+
+    tvm_target = target.to_tvm()
+    module, sites = lowered.fuse(tvm_target, {})
+    kernels = {name: kernel(module[name]) for name in dict.fromkeys(site.kernel for site in sites)}
+    anatomies = {name: dissect(found.function) for name, found in kernels.items()}
+    placeholders = _weights_by_call(module)
+
+    variants: dict[str, dict[int | None, Variant]] = {
+        found.key: {None: Variant(None, found)} for found in kernels.values()
+    }
+    wishes = {
+        call: _padded_counts(anatomies[site.kernel].channels, target)
+        for call, site in enumerate(sites)
+        if anatomies[site.kernel].kind in ("conv2d", "depthwise", "dense") and placeholders[call]
+    }
+    for rank in range(max((len(counts) for counts in wishes.values()), default=0)):
+        wider = {
+            placeholders[call]: counts[rank] for call, counts in wishes.items() if rank < len(counts)
+        }
+        padded_module, padded_sites = lowered.fuse(tvm_target, {name: count for name, count in wider.items() if name})
+        assert len(padded_sites) == len(sites)
+        made: dict[str, Kernel] = {}
+        for call, (site, padded) in enumerate(zip(sites, padded_sites, strict=True)):
+            name = placeholders[call]
+            if name is None or name not in wider:
+                continue
+            if padded.kernel not in made:
+                made[padded.kernel] = kernel(padded_module[padded.kernel])
+            key = kernels[site.kernel].key
+            variants[key].setdefault(wider[name], Variant(wider[name], made[padded.kernel]))
+
+    layers: dict[str, list[str]] = {}
+    weights: dict[str, list[str]] = {}
+    count: dict[str, int] = {}
+    for call, site in enumerate(sites):
+        key = kernels[site.kernel].key
+        count[key] = count.get(key, 0) + 1
+        layers.setdefault(key, []).extend(layer for layer in site.layers if layer not in layers.get(key, []))
+        name = placeholders[call]
+        if name is not None and name not in weights.setdefault(key, []):
+            weights[key].append(name)
+    tasks = []
+    for name, found in kernels.items():
+        anatomy = anatomies[name]
+        tasks.append(
+            Task(
+                hash=found.key,
+                kind=anatomy.kind,
+                shape=_shape(name, found.function, anatomy),
+                weight=count[found.key],
+                layers=tuple(layers[found.key]),
+                macs=math.prod(anatomy.extents) if anatomy.extents else 0,
+            )
+        )
+    unique = {task.hash: task for task in tasks}
+    return TaskGraph(
+        tasks=tuple(unique.values()),
+        variants={key: tuple(found.values()) for key, found in variants.items()},
+        calls=tuple(kernels[site.kernel].key for site in sites),
+        weight_names={key: tuple(names) for key, names in weights.items()},
+    )
+
+
+def _weights_by_call(module: Any) -> list[str | None]:
+    """Return for each call the placeholder of its first (matrix or filter) weight; biases never come first."""
+    from relay_passes.link_layers import call_sites
+
+    return [site.weights[0] if site.weights else None for site in call_sites(module)]
+
+
+def _shape(name: str, function: Any, anatomy: Any) -> str:
+    """Return a short summary such as ``16x16x32 -> 16x16x64, 3x3 /1 +add+relu``."""
+    def text(buffer: Any) -> str:
+        extents = [int(extent) for extent in buffer.shape]
+        return "x".join(str(extent) for extent in (extents[1:] if extents[:1] == [1] else extents))
+
+    source, result = text(function.params[0]), text(function.params[-1])
+    if anatomy.kind in ("conv2d", "depthwise", "grouped"):
+        kernel_h, kernel_w = anatomy.extents[4:6]
+        stride = max(1, round(int(function.params[0].shape[1]) / int(function.params[-1].shape[1])))
+        return f"{source} -> {result}, {kernel_h}x{kernel_w} /{stride}"
+    return f"{source} -> {result}" + (f", {name.removeprefix('fused_')}" if anatomy.kind == "other" else "")

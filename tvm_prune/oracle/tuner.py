@@ -1,0 +1,210 @@
+"""Tuning: enumerate the programs of every kernel without a record, build them in warm workers, measure them alone.
+
+All libraries are built first, on every core; then the machine belongs to the measurements.
+"""
+
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tvm_prune.codec import encode
+from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.tasks import Kernel
+from tvm_prune.oracle.worker import Worker, WorkerDied
+
+__all__ = ["TuneProgress", "Tuner", "TuneSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    """Programs tried for one kernel, seconds of one timed block, finalists timed again in alternating rounds."""
+
+    trials_per_task: int = 24
+    block_s: float = 1e-3
+    finalists: int = 3
+    rounds: int = 5
+    build_timeout_s: float = 120.0
+    run_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class TuneProgress:
+    """How far tuning is: the stage (build or measure), kernels done and in all, trials so far."""
+
+    stage: str
+    done: int
+    total: int
+    trials: int
+
+
+@dataclass
+class _Built:
+    kernel: Kernel
+    library: Path
+    candidates: list[Any] = field(default_factory=list)
+
+
+class Tuner:
+    """Keeps the workers of one oracle and fills its records."""
+
+    def __init__(
+        self,
+        target: Target,
+        records: Records,
+        settings: TuneSettings,
+        *,
+        builders: Sequence[Worker],
+        runner: Worker,
+        progress: Callable[[TuneProgress], None] | None = None,
+    ) -> None:
+        self.target = target
+        self.records = records
+        self.settings = settings
+        self.builders = builders
+        self.runner = runner
+        self.progress = progress
+        self.failures: dict[str, Failure] = {}
+        self.trials = 0
+        self.seconds = {"build": 0.0, "measure": 0.0}
+        self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-tune-")
+        self._number = itertools.count()
+
+    def tune(self, kernels: Sequence[Kernel]) -> None:
+        """Tune every kernel that has no record and did not fail before."""
+        wanted = {
+            kernel.key: kernel
+            for kernel in kernels
+            if self.records.best(kernel.key) is None and kernel.key not in self.failures
+        }
+        if not wanted:
+            return
+        for worker in (*self.builders, self.runner):
+            worker.start()
+        begin = time.perf_counter()
+        built = self._build_all(list(wanted.values()))
+        middle = time.perf_counter()
+        for number, item in enumerate(built):
+            self._report("measure", number, len(built))
+            self._measure(item)
+        self._report("measure", len(built), len(built))
+        self.seconds["build"] += middle - begin
+        self.seconds["measure"] += time.perf_counter() - middle
+
+    def close(self) -> None:
+        """Delete the libraries that were built."""
+        self._folder.cleanup()
+
+    def _report(self, stage: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(TuneProgress(stage, done, total, self.trials))
+
+    def _build_all(self, kernels: list[Kernel]) -> list[_Built]:
+        free = list(self.builders)
+        built: list[_Built] = []
+        with ThreadPoolExecutor(len(free)) as pool:
+
+            def build(kernel: Kernel) -> _Built | None:
+                worker = free.pop()
+                try:
+                    return self._build(worker, kernel)
+                finally:
+                    free.append(worker)
+
+            for done, item in enumerate(pool.map(build, kernels)):
+                self._report("build", done + 1, len(kernels))
+                if item is not None:
+                    built.append(item)
+        return built
+
+    def _build(self, worker: Worker, kernel: Kernel) -> _Built | None:
+        import tvm
+
+        # A fresh name each time: the loader would answer a reused path with the old code.
+        library = Path(self._folder.name) / f"task{next(self._number)}.so"
+        arguments = {
+            "module": tvm.ir.save_json(tvm.IRModule({"main": kernel.function})),
+            "target": encode(self.target),
+            "limit": self.settings.trials_per_task,
+            "library": str(library),
+            "only": None,
+        }
+        timeout_s = self.settings.build_timeout_s
+        try:
+            return _Built(kernel, library, worker.request("build_task", arguments, timeout_s=timeout_s))
+        except WorkerDied as error:
+            text = str(error)
+        # One candidate may have brought all down: build each alone and keep the good ones.
+        try:
+            count = worker.request("count_candidates", arguments, timeout_s=timeout_s)
+        except WorkerDied:
+            count = 0
+        good = []
+        for index in range(count):
+            try:
+                probe = {**arguments, "only": [index], "library": str(library.with_suffix(f".{index}.so"))}
+                worker.request("build_task", probe, timeout_s=timeout_s / 4)
+            except WorkerDied as error:
+                text = str(error)
+            else:
+                good.append(index)
+        if good:
+            arguments["only"] = good
+            try:
+                return _Built(kernel, library, worker.request("build_task", arguments, timeout_s=timeout_s))
+            except WorkerDied as error:
+                text = str(error)
+        self.failures[kernel.key] = Failure(stage="build", message=text)
+        return None
+
+    def _measure(self, item: _Built) -> None:
+        """Time the candidates of one library; one that crashes or hangs is left out and the rest goes on."""
+        remaining = [candidate["symbol"] for candidate in item.candidates]
+        times: dict[str, list[float]] = {}
+        message = "no candidate ran"
+        buffers = [
+            [[int(extent) for extent in param.shape], str(param.dtype)] for param in item.kernel.function.params
+        ]
+        in_flight = ""
+
+        def note(event: Any) -> None:
+            nonlocal in_flight
+            if "starting" in event:
+                in_flight = event["starting"]
+            else:
+                times[event["symbol"]] = event["times_s"]
+                self.trials += 1
+
+        while remaining:
+            request = {
+                "library": str(item.library),
+                "symbols": remaining,
+                "buffers": buffers,
+                "block_s": self.settings.block_s,
+                "finalists": self.settings.finalists,
+                "rounds": self.settings.rounds,
+            }
+            try:
+                final = self.runner.request(
+                    "time_kernels", request, timeout_s=self.settings.run_timeout_s, emit=note
+                )
+            except WorkerDied as error:
+                message = f"{in_flight}: {error}"
+                self.trials += 1
+                remaining = [name for name in remaining if name not in times and name != in_flight]
+                continue
+            times.update(final)
+            break
+        if not times:
+            self.failures[item.kernel.key] = Failure(stage="run", message=message)
+            return
+        best = sorted(times, key=lambda symbol: statistics.median(times[symbol]))
+        record_of = {candidate["symbol"]: candidate["record"] for candidate in item.candidates}
+        self.records.commit(item.kernel.workload_json, [(record_of[name], times[name]) for name in best])
