@@ -93,14 +93,16 @@ class Journal:
                 raise JournalError(
                     f"another process is searching in {path.parent}; wait for it, or choose another --out"
                 ) from error
-            lines = _repaired_lines(path)
+            lines, dropped = _complete_lines(path)
+            if lines:
+                _same_run(path, _header(path, lines[0]), header)
+            trials = _trials(path, lines)
+            if dropped:
+                logger.warning("the last line of %s is incomplete: it is dropped and its trial is done again", path)
+                write_atomically(path, b"".join(line + b"\n" for line in lines))
             if not lines:
                 append_line(path, _line("header", encode(header)))
-                yield cls(path, ())
-                return
-            found = _header(path, lines[0])
-            _same_run(path, found, header)
-            yield cls(path, _trials(path, lines))
+            yield cls(path, trials)
 
 
 def read_journal(path: Path) -> tuple[Header, tuple[Trial, ...]]:
@@ -135,14 +137,6 @@ def _is_json(line: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _repaired_lines(path: Path) -> list[bytes]:
-    lines, dropped = _complete_lines(path)
-    if dropped:
-        logger.warning("the last line of %s is incomplete: it is dropped and its trial is done again", path)
-        write_atomically(path, b"".join(line + b"\n" for line in lines))
-    return lines
 
 
 def _header(path: Path, line: bytes) -> Header:

@@ -87,7 +87,8 @@ def plan(workbench: Workbench, oracle: CostOracle, settings: CPruneSettings) -> 
 def _compiled(answer: Cost | Failure) -> Cost:
     if isinstance(answer, Failure):
         raise ToolchainError(
-            f"a model of this kind cannot be compiled ({answer.stage}: {answer.message}); tvm-prune doctor MODEL says more"
+            f"a model of this kind cannot be compiled ({answer.stage}: {answer.message}); tvm-prune doctor MODEL says "
+            f"more"
         )
     return answer
 

@@ -83,15 +83,15 @@ def combine(steps: Sequence[int], *, width: int) -> Stride:
 def keep_counts(*, width: int, least: int, stride: int, limit: int, below: int | None = None) -> tuple[int, ...]:
     """Return up to `limit` counts to try, largest first: multiples of `stride` from under `width` down to `least`.
 
-    Of many, those 1, 2, 4, 8 ... steps away. Of few, the stride is halved (to even counts at the finest) and the counts
-    in between are added: programs with narrower vectors exist for them, and the oracle prices which are worth it. With
-    `below` (what has proved too small a step) only whole strides under it are left.
+    Of many, those 1, 2, 4, 8 ... steps away. Of few, the stride is halved, at most twice and to even counts, and the
+    counts in between are added: programs with narrower vectors exist for them, and the oracle prices which are worth
+    it. With `below` (what has proved too small a step) only whole strides under it are left.
     """
     step = stride
     top = width if below is None else min(width, below)
     while True:
         counts = [count for count in range((top - 1) // step * step, 0, -step) if count >= least]
-        if below is not None or len(counts) >= limit or step < 4:
+        if below is not None or len(counts) >= limit or step < 4 or step <= stride // 4:
             break
         step //= 2
     if len(counts) > limit:
