@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -199,3 +201,36 @@ def test_a_teacher_without_weight_is_refused() -> None:
 def test_a_model_without_logits_is_refused() -> None:
     with pytest.raises(ModelError, match="must return one tensor"):
         train(nn.Sequential(nn.Conv2d(3, 2, 1)), bright_data(), SHORT)
+
+
+CHILD = """
+import sys
+import time
+from pathlib import Path
+from tests.models.small import bright_data, tiny_net
+from tests.models.test_train import SHORT
+from tvm_prune.models.train import train
+
+def wait_to_be_killed(state):
+    print(state.step, flush=True)
+    time.sleep(60 if state.step == 10 else 0)
+
+train(tiny_net(), bright_data(), SHORT, checkpoint_dir=Path(sys.argv[1]), progress=wait_to_be_killed)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_outright_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.strip() == "10":
+                child.kill()
+                break
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["train.ckpt"]
+    steps: list[int] = []
+    resumed = train(
+        tiny_net(), bright_data(), SHORT, checkpoint_dir=tmp_path, progress=lambda state: steps.append(state.step)
+    )
+    assert steps[0] == 9
+    assert _equal(resumed.module, train(tiny_net(), bright_data(), SHORT).module)
