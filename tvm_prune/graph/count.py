@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from tvm_prune.codec import STRICT
-from tvm_prune.graph.dependency import is_depthwise
 from tvm_prune.graph.running import evaluating, run
+from tvm_prune.graph.slicing import is_depthwise
 
 __all__ = ["Counts", "LayerShape", "count", "layer_shapes"]
 

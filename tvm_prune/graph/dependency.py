@@ -7,14 +7,12 @@ multipliers follow the same rule: they join points, too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import torch
 import torch_pruning
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
@@ -23,76 +21,10 @@ from torch_pruning._helpers import _HybridIndex
 from torch_pruning.dependency import Node
 
 from tvm_prune.graph.running import run, tensors_of
+from tvm_prune.graph.slicing import is_depthwise
+from tvm_prune.graph.units import Bundle, Kind, Place, Points, Side, bundles_of
 
-__all__ = ["Bundle", "Coupling", "Kind", "Side", "find_bundles", "is_depthwise"]
-
-Kind = Literal["conv", "depthwise", "linear", "norm", "param"]
-Side = Literal["out", "in"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coupling:
-    """One dimension of one layer: row u of `channels` [units, per unit] lists the channels that unit u takes there."""
-
-    layer: str
-    kind: Kind
-    side: Side
-    channels: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bundle:
-    """Units that run through the same dimensions, in forward order; `reason` says why they cannot go (empty = can)."""
-
-    couplings: tuple[Coupling, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Place:
-    """One side of one node of the traced graph. `size` is unknown (None) for a bare operation."""
-
-    order: int
-    layer: str
-    kind: Kind | None = None
-    side: Side = "out"
-    size: int | None = None
-    reason: str = ""
-
-
-@dataclass
-class _Points:
-    """Channels seen at each place and the pairs that must go together.
-
-    Where an operation rearranges channels, an edge leads to channels that a layer does not have. `crowded` maps that
-    layer's place to the place, unprunable, where such channels go instead.
-    """
-
-    seen: dict[int, np.ndarray] = field(default_factory=dict)
-    left: list[np.ndarray] = field(default_factory=list)
-    right: list[np.ndarray] = field(default_factory=list)
-    crowded: dict[int, int] = field(default_factory=dict)
-
-    def new(self, place: int, channels: np.ndarray) -> np.ndarray:
-        """Return those of `channels` not seen at `place` before, and remember them."""
-        before = self.seen.get(place, np.empty(0, dtype=np.int64))
-        fresh = np.setdiff1d(channels, before)
-        self.seen[place] = np.union1d(before, fresh)
-        return fresh
-
-    def join(self, place: int, channels: np.ndarray, other: int, other_channels: np.ndarray) -> None:
-        """Say that channel i of `channels` at `place` and of `other_channels` at `other` must go together."""
-        self.left.append(_code(place, channels))
-        self.right.append(_code(other, other_channels))
-
-
-def _code(place: int, channels: np.ndarray) -> np.ndarray:
-    return channels.astype(np.int64) + (place << 32)
-
-
-def is_depthwise(layer: nn.Module) -> bool:
-    """Whether `layer` is a convolution with one input channel a group (any channel multiplier)."""
-    return isinstance(layer, _ConvNd) and layer.groups == layer.in_channels and layer.groups > 1
+__all__ = ["find_bundles"]
 
 
 def find_bundles(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[Bundle, ...]:
@@ -113,10 +45,10 @@ def find_bundles(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[Bun
         for hook in hooks:
             hook.remove()
     places, index = _places(module, graph, order=order, sources=sources)
-    points = _Points()
+    points = Points()
     _follow_edges(graph, places, index=index, points=points)
     _join_inside_layers(graph, index, points)
-    return _bundles(places, points)
+    return bundles_of(places, points)
 
 
 def _trace(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[Any, dict[nn.Parameter, str]]:
@@ -151,74 +83,64 @@ def _trace(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[Any, dict
 
 def _places(
     module: nn.Module, graph: Any, *, order: dict[nn.Module, int], sources: dict[nn.Parameter, str]
-) -> tuple[list[_Place], dict[tuple[Node, str], int]]:
+) -> tuple[list[Place], dict[tuple[Node, str], int]]:
     """Return every side of every node, and where (node, side) stands in that list."""
     names: dict[Any, str] = {part: name for name, part in module.named_modules()}
     names.update({parameter: name for name, parameter in module.named_parameters()})
     tied = _tied_layers(module)
-    places: list[_Place] = []
+    places: list[Place] = []
     index: dict[tuple[Node, str], int] = {}
     for node in graph.module2node.values():
         target = node.module
         if target in sources:
-            sides: dict[Side, _Place] = {
-                "out": _Place(
-                    0, sources[target], reason=f"they are bound to the channels of the network's {sources[target]}"
-                )
-            }
+            reason = f"they are bound to the channels of the network's {sources[target]}"
+            sides: dict[Side, Place] = {"out": Place(0, sources[target], reason=reason)}
         else:
             sides = _sides(node, names.get(target, ""), order=order.get(target, len(order)))
         for side, place in sides.items():
             if place.layer in tied:
-                place = _Place(
-                    place.order,
-                    place.layer,
-                    place.kind,
-                    place.side,
-                    place.size,
-                    f"{tied[place.layer]} is shared by several layers",
-                )
+                place = replace(place, reason=f"{tied[place.layer]} is shared by several layers")
             index[node, side] = len(places)
             places.append(place)
     return places, index
 
 
-def _sides(node: Node, name: str, *, order: int) -> dict[Side, _Place]:
+def _sides(node: Node, name: str, *, order: int) -> dict[Side, Place]:
     """Return the places of one node, by side; both sides of a layer that keeps its channels are one place, "out"."""
     layer = node.module
     if isinstance(layer, torch_pruning.ops._OutputOp):
-        return {"out": _Place(order, "", reason="they are an output of the network")}
+        return {"out": Place(order, "", reason="they are an output of the network")}
     if isinstance(layer, nn.Parameter):
         size = layer.shape[node.pruning_dim]
-        return {"out": _Place(order, name, "param", "out", size)}
+        return {"out": Place(order, name, "param", "out", size)}
     if isinstance(layer, _ConvNd | nn.Linear):
         return _weighted_sides(node, name, order=order)
     if isinstance(layer, _BatchNorm | _InstanceNorm):
-        return {"out": _Place(order, name, "norm", "out", layer.num_features)}
+        return {"out": Place(order, name, "norm", "out", layer.num_features)}
     if isinstance(layer, nn.GroupNorm):
-        return {"out": _Place(order, name, "norm", "out", layer.num_channels)}
+        return {"out": Place(order, name, "norm", "out", layer.num_channels)}
     if isinstance(layer, nn.PReLU):
         if layer.num_parameters == 1:
-            return {"out": _Place(order, "")}
-        return {"out": _Place(order, f"{name}.weight", "param", "out", layer.num_parameters)}
+            return {"out": Place(order, "")}
+        return {"out": Place(order, f"{name}.weight", "param", "out", layer.num_parameters)}
     if isinstance(layer, nn.LayerNorm):
         reason = f"{name} (LayerNorm) normalises over them, so that removing one changes all others"
-        return {"out": _Place(order, name, reason=reason)}
+        return {"out": Place(order, name, reason=reason)}
     if isinstance(layer, nn.Embedding | nn.MultiheadAttention | nn.LSTM):
         reason = f"{name} ({type(layer).__name__}) is of a type whose width cannot be changed here"
-        return {side: _Place(order, name, side=side, reason=reason) for side in get_args(Side)}
-    return {"out": _Place(order, "")}
+        return {side: Place(order, name, side=side, reason=reason) for side in get_args(Side)}
+    return {"out": Place(order, "")}
 
 
-def _weighted_sides(node: Node, name: str, *, order: int) -> dict[Side, _Place]:
+def _weighted_sides(node: Node, name: str, *, order: int) -> dict[Side, Place]:
     layer = node.module
     reason = ""
     if layer._parameters.get("weight") is None:
         reason = f"{name} computes its weight from other parameters; remove the parametrization first"
     if isinstance(layer, nn.Linear):
         return {
-            "out": _Place(order, name, "linear", "out", layer.out_features, reason),
-            "in": _Place(order, name, "linear", "in", layer.in_features, reason),
+            "out": Place(order, name, "linear", "out", layer.out_features, reason),
+            "in": Place(order, name, "linear", "in", layer.in_features, reason),
         }
     if layer.groups > 1 and layer.transposed:
         reason = f"{name} is a grouped transposed convolution"
@@ -226,10 +148,10 @@ def _weighted_sides(node: Node, name: str, *, order: int) -> dict[Side, _Place]:
     if kept_as_is and layer.in_channels != layer.out_channels:
         reason = f"{name} has fewer outputs than inputs in each of its {layer.groups} groups"
     kind: Kind = "depthwise" if is_depthwise(layer) else "conv"
-    sides: dict[Side, _Place] = {"out": _Place(order, name, kind, "out", layer.out_channels, reason)}
+    sides: dict[Side, Place] = {"out": Place(order, name, kind, "out", layer.out_channels, reason)}
     if not kept_as_is:
         # The input side of a convolution with a channel multiplier is cut together with its outputs.
-        sides["in"] = _Place(order, name, None if kind == "depthwise" else kind, "in", layer.in_channels, reason)
+        sides["in"] = Place(order, name, None if kind == "depthwise" else kind, "in", layer.in_channels, reason)
     return sides
 
 
@@ -249,7 +171,7 @@ def _side_of(function: Any) -> Side:
     return "in" if function.__name__ == "prune_in_channels" else "out"
 
 
-def _follow_edges(graph: Any, places: list[_Place], *, index: dict[tuple[Node, str], int], points: _Points) -> None:
+def _follow_edges(graph: Any, places: list[Place], *, index: dict[tuple[Node, str], int], points: Points) -> None:
     """Carry every channel along every edge, each pair of places once for each channel."""
     pending: list[tuple[Node, Side, np.ndarray]] = []
     for (node, side), number in index.items():
@@ -275,12 +197,12 @@ def _follow_edges(graph: Any, places: list[_Place], *, index: dict[tuple[Node, s
                 pending.append((edge.target, other_side, fresh))
 
 
-def _nowhere(places: list[_Place], target: int, points: _Points) -> int:
+def _nowhere(places: list[Place], target: int, points: Points) -> int:
     """Return the place for channels that `target` does not have, made at the first call."""
     if target not in points.crowded:
         layer, order = places[target].layer, places[target].order
         points.crowded[target] = len(places)
-        places.append(_Place(order, layer, reason=f"an operation next to {layer} does not keep them one by one"))
+        places.append(Place(order, layer, reason=f"an operation next to {layer} does not keep them one by one"))
     return points.crowded[target]
 
 
@@ -298,7 +220,7 @@ def _mapped(edge: Any, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _join_inside_layers(graph: Any, index: dict[tuple[Node, str], int], points: _Points) -> None:
+def _join_inside_layers(graph: Any, index: dict[tuple[Node, str], int], points: Points) -> None:
     """Join channels that one layer ties together: the same place in every conv group; a whole norm group."""
     for node in graph.module2node.values():
         layer = node.module
@@ -314,56 +236,3 @@ def _join_inside_layers(graph: Any, index: dict[tuple[Node, str], int], points: 
             else:
                 points.join(out_place, outputs, out_place, outputs % (layer.out_channels // layer.groups))
                 points.join(in_place, inputs, in_place, inputs % (layer.in_channels // layer.groups))
-
-
-def _bundles(places: list[_Place], points: _Points) -> tuple[Bundle, ...]:
-    """Sort points into units and units that run through the same dimensions into bundles."""
-    if not points.seen:
-        return ()
-    seen = [_code(place, channels) for place, channels in points.seen.items()]
-    codes, pairs = np.unique(np.concatenate([*points.left, *points.right, *seen]), return_inverse=True)
-    left, right = np.split(pairs[: 2 * sum(side.size for side in points.left)], 2)
-    joined = coo_array((np.ones(left.size, dtype=np.int8), (left, right)), shape=(codes.size, codes.size))
-    _, unit_of = connected_components(joined, directed=False)
-    found: dict[tuple[tuple[int, int], ...], list[dict[int, np.ndarray]]] = {}
-    by_unit = np.argsort(unit_of, kind="stable")
-    for unit in np.split(codes[by_unit], np.flatnonzero(np.diff(unit_of[by_unit])) + 1):
-        place_of = unit >> 32
-        starts = np.flatnonzero(np.diff(place_of, prepend=-1))
-        parts = dict(zip(place_of[starts].tolist(), np.split(unit & 0xFFFFFFFF, starts[1:]), strict=True))
-        # Operations without a width of their own say nothing about where a unit belongs, unless they forbid it.
-        parts = {place: part for place, part in parts.items() if places[place].kind or places[place].reason}
-        found.setdefault(tuple((place, part.size) for place, part in parts.items()), []).append(parts)
-    bundles = [
-        _bundle(places, units, crowded=points.crowded)
-        for signature, units in found.items()
-        if any(_produces(places[place]) for place, _ in signature)
-    ]
-    return tuple(bundle for _, bundle in sorted(bundles, key=lambda item: item[0]))
-
-
-def _produces(place: _Place) -> bool:
-    return place.kind in ("conv", "linear", "depthwise") and place.side == "out"
-
-
-def _bundle(
-    places: list[_Place], units: list[dict[int, np.ndarray]], *, crowded: dict[int, int]
-) -> tuple[tuple[int, int], Bundle]:
-    """Return one bundle with its sort key: forward position of its first producer and that one's first channel.
-
-    A depthwise convolution hands channels on; it counts as a producer only where there is no other.
-    """
-    ordered = sorted(units[0], key=lambda place: (places[place].order, places[place].side == "in", place))
-    producers = [place for place in ordered if _produces(places[place])]
-    first = min(producers, key=lambda place: places[place].kind == "depthwise")
-    units = sorted(units, key=lambda unit: int(unit[first][0]))
-    why = [places[place].reason for place in [*ordered, *(crowded[place] for place in ordered if place in crowded)]]
-    reasons = list(dict.fromkeys(reason for reason in why if reason))
-    couplings = []
-    for place in [first, *(place for place in ordered if place != first)]:
-        where = places[place]
-        channels = np.stack([unit[place] for unit in units])
-        if where.kind is not None:
-            couplings.append(Coupling(layer=where.layer, kind=where.kind, side=where.side, channels=channels))
-    key = (places[first].order, int(units[0][first][0]))
-    return key, Bundle(couplings=tuple(couplings), reason="; ".join(reasons))

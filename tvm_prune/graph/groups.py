@@ -3,38 +3,23 @@
 import difflib
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from tvm_prune.errors import PruningError
-from tvm_prune.graph.dependency import Bundle, Kind, Side, find_bundles
+from tvm_prune.graph.dependency import find_bundles
 from tvm_prune.graph.running import analysis_copy, random_like
 from tvm_prune.graph.slicing import Cuts, remove_channels
 from tvm_prune.graph.trial_cut import why_wrong
+from tvm_prune.graph.units import Bundle, Kind, Member, Side
 
 __all__ = ["Group", "Ignored", "Member", "Traced", "cuts_of", "find_groups", "near", "trace"]
 
 # A dotted name or glob of layers (a container stands for all layers inside), or a class of layers.
 Ignored = str | type[nn.Module]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """One dimension of one layer that shrinks with its group.
-
-    `layer` is a dotted name (of the parameter itself for kind "param"). Unit u of the group owns the channels
-    ``channels[u * channels_per_unit : (u + 1) * channels_per_unit]`` of that dimension. A layer that keeps its channels
-    (depthwise, norm, param) has the side "out" only.
-    """
-
-    layer: str
-    kind: Kind
-    side: Side
-    channels_per_unit: int
-    channels: tuple[int, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +87,7 @@ def trace(
     groups: list[Group] = []
     seen: dict[str, int] = {}
     for bundle in find_bundles(probe, inputs):
-        first = bundle.couplings[0].layer
+        first = bundle.members[0].layer
         seen[first] = seen.get(first, 0) + 1
         name = first if seen[first] == 1 else f"{first}#{seen[first]}"
         groups.append(_group(bundle, name, ignored=ignored))
@@ -133,21 +118,12 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def _group(bundle: Bundle, name: str, *, ignored: set[str]) -> Group:
-    members = tuple(
-        Member(
-            layer=coupling.layer,
-            kind=coupling.kind,
-            side=coupling.side,
-            channels_per_unit=coupling.channels.shape[1],
-            channels=tuple(coupling.channels.ravel().tolist()),
-        )
-        for coupling in bundle.couplings
-    )
+    members = bundle.members
     reasons = [bundle.reason + _bare_parameters(members)] if bundle.reason else []
     reasons += [f"{member.layer} is ignored" for member in members if member.side == "out" and member.layer in ignored]
     return Group(
         name=name,
-        width=len(bundle.couplings[0].channels),
+        width=bundle.width,
         unit=members[0].channels_per_unit,
         members=members,
         prunable=not reasons,

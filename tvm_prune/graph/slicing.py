@@ -9,10 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from tvm_prune.graph.dependency import Kind, Side
 from tvm_prune.graph.running import copy_module
+from tvm_prune.graph.units import Kind, Side
 
-__all__ = ["Cuts", "masked_weights", "remove_channels"]
+__all__ = ["Cuts", "is_depthwise", "masked_weights", "remove_channels"]
 
 # (layer, kind, side) -> channels to remove there.
 Cuts = Mapping[tuple[str, Kind, Side], np.ndarray]
@@ -43,6 +43,11 @@ def masked_weights(module: nn.Module, cuts: Cuts) -> dict[str, torch.Tensor]:
                 weight[:, torch.from_numpy(channels)] = 0
             masked[f"{name}.weight"] = weight
     return masked
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether `layer` is a convolution with one input channel a group (any channel multiplier)."""
+    return isinstance(layer, _ConvNd) and layer.groups == layer.in_channels and layer.groups > 1
 
 
 def _weight(layer: nn.Module) -> nn.Parameter:
