@@ -138,10 +138,11 @@ def test_after_a_refused_bundle_a_smaller_one_is_tried(tmp_path: Path) -> None:
 
 
 def test_recovery_lets_the_search_go_below_the_requirement_by_that_much(tmp_path: Path) -> None:
-    bench = {"damage": 0.9, "recovery": 0.5}
     settings = replace(SETTINGS, accuracy_drop=0.01, latency_floor=0.0)
-    strict = search(tmp_path / "a", settings=settings, workbench=ToyWorkbench(**bench))
-    trusting = search(tmp_path / "b", settings=replace(settings, recovery=0.02), workbench=ToyWorkbench(**bench))
+    strict = search(tmp_path / "a", settings=settings, workbench=ToyWorkbench(damage=0.9, recovery=0.5))
+    trusting = search(
+        tmp_path / "b", settings=replace(settings, recovery=0.02), workbench=ToyWorkbench(damage=0.9, recovery=0.5)
+    )
     assert latency(trusting.accepted[-1]) < latency(strict.accepted[-1])
     assert accuracy(trusting.accepted[-1]) >= 0.92
 

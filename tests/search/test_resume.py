@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.search.toy import SETTINGS, ToyOracle, ToyWorkbench, search
-from tvm_prune.search import journal as journal_module
+from tvm_prune.files import append_line
 
 QUICK = replace(SETTINGS, max_iterations=2)
 
@@ -34,15 +34,14 @@ class Tripwire:
 
 def watched(run_dir: Path, wire: Tripwire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Search with an event at every call into workbench and oracle, and around every line of the journal."""
-    append = journal_module.append_line
 
     def appended(path: Path, line: str) -> None:
         wire()
-        append(path, line)
+        append_line(path, line)
         wire()
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module, "append_line", appended)
+        patch.setattr("tvm_prune.search.journal.append_line", appended)
         search(run_dir, settings=QUICK, workbench=ToyWorkbench(event=wire), oracle=ToyOracle(event=wire))
 
 
