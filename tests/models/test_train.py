@@ -108,10 +108,14 @@ def test_a_finished_training_is_returned_without_another_step(tmp_path: Path) ->
     assert (second.steps, len(second.history)) == (16, 4)
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_settings_data_or_model_is_refused(tmp_path: Path) -> None:
     train(tiny_net(), bright_data(), SHORT, checkpoint_dir=tmp_path)
     with pytest.raises(ConfigError, match="belongs to a training with other settings"):
         train(tiny_net(), bright_data(), replace(SHORT, lr=0.2), checkpoint_dir=tmp_path)
+    with pytest.raises(ConfigError, match="other settings, data or model"):
+        train(tiny_net(), bright_data(96), SHORT, checkpoint_dir=tmp_path)
+    with pytest.raises(ConfigError, match="other settings, data or model"):
+        train(tiny_net(num_classes=3), bright_data(), SHORT, checkpoint_dir=tmp_path)
 
 
 def test_a_corrupt_checkpoint_is_named(tmp_path: Path) -> None:

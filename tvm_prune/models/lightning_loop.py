@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import hashlib
 import logging
 import math
 import os
@@ -54,14 +55,14 @@ class Fit:
 
     @property
     def identity(self) -> str:
-        """What a checkpoint must agree on to be gone on from."""
-        shapes = {name: list(value.shape) for name, value in self.module.state_dict().items()}
+        """What a checkpoint must agree on to be gone on from: settings, weights by name and shape, training images."""
+        labels = self.data.train.labels.numpy().tobytes()
         return dumps(
             {
                 "settings": encode(self.settings),
                 "data": self.data.name,
-                "images": len(self.data.train),
-                "weights": shapes,
+                "labels": hashlib.sha256(labels).hexdigest(),
+                "weights": {name: list(value.shape) for name, value in self.module.state_dict().items()},
             }
         )
 
