@@ -50,7 +50,8 @@ class CompilerOracle:
     """Compiles with TVM, tunes what has no record, and measures in a process of its own. Use as a context manager.
 
     `records_folder` holds the tuning records; `allow_untuned` lets a task without any working program run its default
-    schedule (the cost says "untuned"), else that is an error. `seconds` adds up the time of each stage.
+    schedule (the cost says "untuned"), else that is an error. `seconds` (by stage) and `measurements` (programs and whole
+    modules timed) are those of the last call.
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class CompilerOracle:
         require_toolchain()
         self.target = target
         self.allow_untuned = allow_untuned
-        self.seconds = {"lower": 0.0, "tune": 0.0, "build": 0.0, "measure": 0.0}
+        self.seconds: dict[str, float] = {}
+        self._counted = 0
         self._waiting = waiting
         # The compiler of whole modules runs here; its own launches must not see another thread count.
         os.environ.setdefault("TVM_NUM_THREADS", str(target.threads))
@@ -115,14 +117,14 @@ class CompilerOracle:
 
     @property
     def measurements(self) -> int:
-        """Whole-module readings so far."""
-        return self._bench.measurements
+        """Programs and whole modules timed in the last call."""
+        return self.tuner.trials + self._bench.measurements - self._counted
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
         """Price models by the sum of their tasks' programs; new tasks of all of them are tuned together."""
-        with self._measuring():
+        with self._call():
             prepared = self._prepare(models)
         costs: list[Cost | Failure] = []
         for model, item in zip(models, prepared, strict=True):
@@ -138,7 +140,7 @@ class CompilerOracle:
 
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Build and time the whole module."""
-        with self._measuring():
+        with self._call():
             (item,) = self._prepare([model])
             if isinstance(item, Failure):
                 return item
@@ -156,7 +158,7 @@ class CompilerOracle:
         key = fingerprint(model)
         if key in self._tables:
             return self._tables[key]
-        with self._measuring():
+        with self._call():
             (item,) = self._prepare([model])
             if isinstance(item, Failure):
                 return item
@@ -169,7 +171,7 @@ class CompilerOracle:
 
     def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
         """Time both modules in alternating blocks of one process."""
-        with self._measuring():
+        with self._call():
             prepared = self._prepare([incumbent, candidate])
             names = []
             for model, item in zip((incumbent, candidate), prepared, strict=True):
@@ -199,7 +201,7 @@ class CompilerOracle:
         """
         import torch
 
-        with self._measuring():
+        with self._call():
             (item,) = self._prepare([model])
             if isinstance(item, Failure):
                 raise ParityError(f"the model cannot be compiled: {item.message}")
@@ -228,7 +230,7 @@ class CompilerOracle:
 
     def export_library(self, model: CompressedModel, library: Path) -> Compiled:
         """Compile `model` with its present weights to `library`."""
-        with self._measuring():
+        with self._call():
             (item,) = self._prepare([model])
         if isinstance(item, Failure):
             raise ToolchainError(f"the model cannot be compiled: {item.message}")
@@ -242,10 +244,13 @@ class CompilerOracle:
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - begin
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
     @contextmanager
-    def _measuring(self) -> Iterator[None]:
+    def _call(self) -> Iterator[None]:
+        """One call of the contract: the machine is ours, the account starts at zero."""
+        self.seconds = {}
+        self._counted = self.tuner.trials + self._bench.measurements
         with machine_lock("measuring", waiting=self._waiting):
             yield
 
