@@ -8,7 +8,10 @@ from rich.console import Console
 
 import tvm_prune
 from tvm_prune.cli.learn import evaluate, train
+from tvm_prune.cli.look import doctor, plan, tune
+from tvm_prune.cli.prune import cprune, report
 from tvm_prune.cli.screen import configure_logging
+from tvm_prune.cli.ship import apply, export, run
 from tvm_prune.errors import TvmPruneError
 
 __all__ = ["app", "main"]
@@ -23,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate):
+for command in (doctor, plan, tune, cprune, train, evaluate, apply, export, run, report):
     app.command()(command)
 
 

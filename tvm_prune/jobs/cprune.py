@@ -22,14 +22,13 @@ def cprune(
     out: Path,
     bundle: Bundler,
     job: CPruneJob | None = None,
-    final_oracle: CostOracle | None = None,
     watcher: Watcher | None = None,
 ) -> Pruned:
     """Prune `model` and write the run folder `out`; called again after a kill it goes on where it was.
 
-    `data` is a data set, or the user's own functions (`UserQuality`). `final_oracle` (default: `oracle`) tunes and
-    measures the baseline and the result, so that both had the same number of trials. Raises ModelError for a model that
-    cannot be pruned, GoalError for a goal that cannot be met, JournalError if `out` belongs to another run.
+    `data` is a data set, or the user's own functions (`UserQuality`); `bundle` compiles the result into a folder.
+    Raises ModelError for a model that cannot be pruned, GoalError for a goal that cannot be met, JournalError if `out` belongs
+    to another run.
     """
     if not model.prunable:
         raise ModelError(
@@ -40,7 +39,6 @@ def cprune(
         model=model,
         data=data,
         oracle=oracle,
-        final_oracle=final_oracle or oracle,
         job=job or CPruneJob(),
         folder=RunFolder(out),
         watcher=watcher or Silent(),

@@ -37,7 +37,7 @@ from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.uniform import UniformSettings
 from tvm_prune.search.workbench import TorchWorkbench
 
-__all__ = ["Bundler", "CPruneJob", "PruneRun", "Pruned"]
+__all__ = ["Bundler", "CPruneJob", "PruneRun", "Pruned", "workbench_of"]
 
 # Compiles a model into a bundle folder; returns the largest absolute difference of its outputs from torch's.
 Bundler = Callable[[CompressedModel, Path], float]
@@ -80,7 +80,6 @@ class PruneRun:
     model: Model
     data: DataSet | Quality
     oracle: CostOracle
-    final_oracle: CostOracle
     job: CPruneJob
     folder: RunFolder
     watcher: Watcher
@@ -88,7 +87,7 @@ class PruneRun:
     def carry_out(self, bundle: Bundler) -> Pruned:
         """Do everything that is not done yet; `bundle` compiles the result into its folder."""
         settings, stages = self.job.settings, Stages(self.folder.stages)
-        workbench = self._workbench(short_like_final=False)
+        workbench = workbench_of(self.model, self.data, self.job)
         outcome = self._search(workbench)
         dense_accuracy = outcome.dense.accuracy
         assert dense_accuracy is not None
@@ -111,7 +110,11 @@ class PruneRun:
         with stages.timed("test"):
             self.watcher.stage("evaluate on the test split")
             tested = workbench.test(workbench.dense()), workbench.test(final.model)
-            points = uniform_points(uniform, self._workbench(short_like_final=True)) if uniform else ()
+            points = (
+                uniform_points(uniform, workbench_of(self.model, self.data, self.job, short_like_final=True))
+                if uniform
+                else ()
+            )
         with stages.timed("deliver"):
             error = self._deliver(final, outcome, bundle)
         searched = outcome.seconds + (uniform.seconds if uniform else 0.0)
@@ -134,17 +137,6 @@ class PruneRun:
         save_report(report, self.folder)
         draw_report(report, self.folder)
         return Pruned(model=final.model, report=report, folder=self.folder)
-
-    def _workbench(self, *, short_like_final: bool) -> TorchWorkbench:
-        dense, settings = compressed(self.model), self.job.settings
-        return TorchWorkbench(
-            dense,
-            _quality(self.data, settings, dense, short_like_final=short_like_final),
-            source=self.model.source,
-            criterion=settings.criterion,
-            ignored_layers=self.job.ignored_layers,
-            seed=settings.seed,
-        )
 
     def _header(self, method: str, settings: object, workbench: TorchWorkbench) -> Header:
         return Header(
@@ -174,11 +166,11 @@ class PruneRun:
             return None
         settings = self.job.settings
         uniform = replace(self.job.uniform, finetune_steps=steps, criterion=settings.criterion, seed=settings.seed)
-        workbench = self._workbench(short_like_final=True)
+        workbench = workbench_of(self.model, self.data, self.job, short_like_final=True)
         return run_baseline(
             uniform,
             workbench,
-            self.final_oracle,
+            self.oracle,
             header=self._header("uniform", uniform, workbench),
             folder=self.folder.uniform,
             progress=LoopProgress(self.watcher, "uniform baseline"),
@@ -186,8 +178,8 @@ class PruneRun:
 
     def _measure(self, dense: CompressedModel, pruned: CompressedModel) -> Measured:
         self.watcher.stage("tune and measure the result")
-        tables = [self.final_oracle.table(model) for model in (dense, pruned)]
-        ratio = self.final_oracle.compare(dense, pruned)
+        tables = [self.oracle.table(model) for model in (dense, pruned)]
+        ratio = self.oracle.compare(dense, pruned)
         for answer in (*tables, ratio):
             if isinstance(answer, Failure):
                 raise ToolchainError(
@@ -208,6 +200,21 @@ class PruneRun:
         save_pt2(final.model, self.folder.pt2)
         save_onnx(final.model, self.folder.onnx)
         return bundle(final.model, self.folder.bundle)
+
+
+def workbench_of(
+    model: Model, data: DataSet | Quality, job: CPruneJob, *, short_like_final: bool = False
+) -> TorchWorkbench:
+    """Return the workbench of a run; `short_like_final` trains every model with the last retraining's settings."""
+    dense, settings = compressed(model), job.settings
+    return TorchWorkbench(
+        dense,
+        _quality(data, settings, dense, short_like_final=short_like_final),
+        source=model.source,
+        criterion=settings.criterion,
+        ignored_layers=job.ignored_layers,
+        seed=settings.seed,
+    )
 
 
 def _quality(

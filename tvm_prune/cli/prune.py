@@ -1,0 +1,178 @@
+"""`tvm-prune cprune` and `tvm-prune report`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tvm_prune.cli.machine import open_oracle
+from tvm_prune.cli.options import (
+    BatchOption,
+    DataDirOption,
+    DataOption,
+    DownloadOption,
+    IgnoreOption,
+    InputShapeOption,
+    JsonOption,
+    ModelArgument,
+    NumClassesOption,
+    PresetOption,
+    RecordsOption,
+    SeedOption,
+    SetOption,
+    TargetOption,
+    ThreadsOption,
+    TrialsOption,
+    WeightsOption,
+    open_data,
+    open_model,
+    open_target,
+    search_settings,
+)
+from tvm_prune.cli.screen import Screen, show, show_json
+from tvm_prune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tvm_prune.search.uniform import UniformSettings
+
+__all__ = ["cprune", "report"]
+
+INTERRUPTED = 130
+
+
+def cprune(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN_DIR", help="Run folder; a started run is resumed.")],
+    data: DataOption = "digits",
+    data_dir: DataDirOption = None,
+    download: DownloadOption = False,
+    weights: WeightsOption = None,
+    train_epochs: Annotated[
+        int, typer.Option("--train-epochs", min=1, help="Epochs of training MODEL first, where --weights is not given.")
+    ] = 30,
+    input_shape: InputShapeOption = None,
+    num_classes: NumClassesOption = None,
+    batch: BatchOption = None,
+    target: TargetOption = "local",
+    threads: ThreadsOption = None,
+    records: RecordsOption = None,
+    preset: PresetOption = "cpu",
+    settings: SetOption = None,
+    trials_per_task: TrialsOption = None,
+    ignore: IgnoreOption = None,
+    uniform: Annotated[
+        str,
+        typer.Option("--uniform", metavar="RATIOS", help="Ratios of the uniform baseline kept, `none` leaves it out."),
+    ] = "0.75,0.5,0.375",
+    roundings: Annotated[
+        str,
+        typer.Option("--uniform-rounding", metavar="COUNTS", help="Multiples its counts are rounded up to."),
+    ] = "8",
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", min=0, help="Budget of the search in seconds.")
+    ] = None,
+    max_trials: Annotated[
+        int | None, typer.Option("--max-trials", min=0, help="Budget of the search in candidates built.")
+    ] = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Prune MODEL by what its compiled programs cost, then retrain, compile, measure and report.
+
+    Without --weights MODEL is trained first. Stopped at any time, the same command goes on; decisions made stay.
+
+    Example: tvm-prune cprune resnet20 --data digits --preset demo --out runs/demo
+    """
+    from tvm_prune.jobs.cprune import CPruneJob
+    from tvm_prune.jobs.cprune import cprune as pruned
+    from tvm_prune.jobs.dense import dense_weights
+    from tvm_prune.jobs.export import bundler
+    from tvm_prune.jobs.folder import RunFolder
+    from tvm_prune.report.document import report_sheets
+    from tvm_prune.search.budget import Budget
+
+    chosen = search_settings(preset, settings, trials_per_task=trials_per_task, seed=seed)
+    baseline = _uniform(uniform, roundings)
+    where = open_target(target, threads)
+    folder = RunFolder(out)
+    try:
+        with Screen() as screen:
+            screen.stage(f"load {data}")
+            images = open_data(data, data_dir=data_dir, seed=seed, download=download)
+            network = open_model(
+                model,
+                weights=weights,
+                input_shape=input_shape,
+                batch=batch,
+                num_classes=num_classes,
+                data=images,
+                seed=seed,
+            )
+            if weights is None:
+                network = dense_weights(network, images, folder, epochs=train_epochs, seed=seed, watcher=screen)
+            with open_oracle(
+                where, records=records or folder.records, trials_per_task=chosen.trials_per_task, screen=screen
+            ) as oracle:
+                job = CPruneJob(
+                    settings=chosen,
+                    uniform=baseline,
+                    budget=Budget(seconds=max_seconds, trials=max_trials),
+                    ignored_layers=tuple(ignore or ()),
+                    target=str(where),
+                )
+                result = pruned(
+                    network, images, oracle, out=out, bundle=bundler(oracle, name=network.name), job=job, watcher=screen
+                )
+    except KeyboardInterrupt as error:
+        print(f"\nStopped; {out} keeps every decision. To go on: {_same_command()}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from error
+    if json:
+        show_json(result.summary)
+        return
+    show(report_sheets(result.report)[:4])
+    print(f"Everything is in {out}: report.md, summary.json, bundle/, recipe.json, weights.safetensors.")
+
+
+def _uniform(ratios: str, roundings: str) -> "UniformSettings | None":
+    from tvm_prune.search.uniform import UniformSettings
+
+    if ratios == "none":
+        return None
+    try:
+        return UniformSettings(
+            ratios=tuple(float(part) for part in ratios.split(",")),
+            roundings=tuple(int(part) for part in roundings.split(",")),
+        )
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"cannot read --uniform {ratios!r} --uniform-rounding {roundings!r}; write lists such as 0.75,0.5 and 1,8"
+        ) from error
+
+
+def _same_command() -> str:
+    return shlex.join(["tvm-prune", *sys.argv[1:]])
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a finished run.")],
+    json: JsonOption = False,
+) -> None:
+    """Print a run's report again and draw report.md and its plots anew.
+
+    Example: tvm-prune report runs/demo
+    """
+    from tvm_prune.jobs.folder import RunFolder
+    from tvm_prune.jobs.report import draw_report, load_report
+    from tvm_prune.report.document import report_sheets
+
+    folder = RunFolder(run_dir)
+    found = load_report(folder)
+    if json:
+        show_json(found)
+        return
+    show(report_sheets(found))
+    print(f"Written: {draw_report(found, folder)}")
