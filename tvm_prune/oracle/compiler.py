@@ -156,9 +156,9 @@ class CompilerOracle:
     def table(self, model: CompressedModel) -> ProgramTable | Failure:
         """Return the program table: rows timed in place by stamps, the overhead by the same module with empty kernels."""
         key = fingerprint(model)
-        if key in self._tables:
-            return self._tables[key]
         with self._call():
+            if key in self._tables:
+                return self._tables[key]
             (item,) = self._prepare([model])
             if isinstance(item, Failure):
                 return item
@@ -202,7 +202,7 @@ class CompilerOracle:
         import torch
 
         with self._call():
-            (item,) = self._prepare([model])
+            (item,) = self._prepare([model], with_weights=True)
             if isinstance(item, Failure):
                 raise ParityError(f"the model cannot be compiled: {item.message}")
             path = library or self._build(item, "plain").library
@@ -231,7 +231,7 @@ class CompilerOracle:
     def export_library(self, model: CompressedModel, library: Path) -> Compiled:
         """Compile `model` with its present weights to `library`."""
         with self._call():
-            (item,) = self._prepare([model])
+            (item,) = self._prepare([model], with_weights=True)
         if isinstance(item, Failure):
             raise ToolchainError(f"the model cannot be compiled: {item.message}")
         return self._build(item, "plain", library)
@@ -276,12 +276,18 @@ class CompilerOracle:
     def _source(self, item: _Prepared) -> Source:
         return "untuned" if any(record is None for record in item.choice.record.values()) else "measured"
 
-    def _prepare(self, models: Sequence[CompressedModel]) -> list[_Prepared | Failure]:
-        """Lower, tune and choose programs. Weights are taken anew each time; tasks and programs are remembered."""
+    def _prepare(
+        self, models: Sequence[CompressedModel], *, with_weights: bool = False
+    ) -> list[_Prepared | Failure]:
+        """Lower, tune and choose programs.
+
+        Time does not depend on the weights' values: a model that was lowered with others is not lowered again, unless
+        `with_weights` says that its own must be in.
+        """
         lowered: list[tuple[Lowered, TaskGraph]] = []
+        keys = [fingerprint(model) + (weights_digest(model.module) if with_weights else "") for model in models]
         with self._clock("lower"):
-            for model in models:
-                key = fingerprint(model) + weights_digest(model.module)
+            for model, key in zip(models, keys, strict=True):
                 known = self._prepared.get(key)
                 if known is None:
                     fresh = lower(model)
@@ -294,7 +300,7 @@ class CompilerOracle:
         with self._clock("tune"):
             self.tuner.tune(kernels)
         answers: list[_Prepared | Failure] = []
-        for model, (fresh, graph) in zip(models, lowered, strict=True):
+        for key, (fresh, graph) in zip(keys, lowered, strict=True):
             choice = choose(graph, self.records)
             missing = [task for task in graph.tasks if choice.record[task.hash] is None]
             if missing and not self.allow_untuned:
@@ -311,7 +317,7 @@ class CompilerOracle:
             item = _Prepared(fresh, graph, choice)
             if len(self._prepared) > 64:
                 self._prepared.pop(next(iter(self._prepared)))
-            self._prepared[fingerprint(model) + weights_digest(model.module)] = item
+            self._prepared[key] = item
             answers.append(item)
         return answers
 
