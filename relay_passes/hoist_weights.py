@@ -1,10 +1,13 @@
 """Take layout changes of weights out of the graph.
 
 A weight that is only transposed or reshaped on its way to an operator would be changed again at every call. This pass
-makes the changed weight the parameter and writes down how to get it, as JSON in the attribute ``tvm_prune.weights`` of
-``main``: a list with one entry for each parameter after the inputs, ``{"name": placeholder, "changes": [[op, argument]]}``.
-`apply_changes` carries an entry out on a numpy array. FoldConstant would reach the same graph by compiling and running one
-function for every weight, which takes seconds.
+makes the changed weight the parameter and writes down how to get it, as JSON in the attribute ``tvm_prune.weights``
+of ``main``, a list with one entry for each parameter after the inputs:
+
+    {"name": placeholder, "changes": [[op, argument], ...]}
+
+`apply_changes` carries an entry out on a numpy array. FoldConstant would reach the same graph by compiling and running
+one function for every weight, which takes seconds.
 """
 
 import json
@@ -24,7 +27,7 @@ Entry = dict[str, Any]
 
 
 def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
-    """Return `array` after the recorded changes: permute (axes), reshape (shape) or pad_last (new extent, with zeros)."""
+    """Return `array` after the changes: permute (axes), reshape (shape) or pad_last (new extent, with zeros)."""
     for kind, argument in changes:
         if kind == "permute":
             array = array.transpose(argument)
@@ -116,7 +119,9 @@ class HoistWeights:
         kept = [var for var in hoister.known if var in used]
         kept.sort(key=lambda var: position[var.name])
         everything = [*inputs, *hoister.known]
-        function = relax.analysis.remove_all_unused(relax.Function(everything, body, main.ret_ty, main.is_pure, main.attrs))
+        function = relax.analysis.remove_all_unused(
+            relax.Function(everything, body, main.ret_ty, main.is_pure, main.attrs)
+        )
         function = relax.Function([*inputs, *kept], function.body, main.ret_ty, main.is_pure, main.attrs)
         output = module.clone()
         output["main"] = with_weight_entries(function, [hoister.known[var] for var in kept])

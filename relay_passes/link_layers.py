@@ -1,4 +1,4 @@
-"""Follow the weight argument of every fused call back to the parameter it is: task <-> layer, without any guess by name."""
+"""Follow the weight argument of every fused call back to its parameter: task <-> layer, without a guess by name."""
 
 from dataclasses import dataclass
 
@@ -21,9 +21,7 @@ def call_sites(module: ir.IRModule) -> tuple[CallSite, ...]:
     """Return every ``call_tir`` of ``main`` in execution order. `module` is fused and its weights are parameters."""
     main = module["main"]
     count = int(main.attrs["num_input"])
-    names = {
-        var: str(entry["name"]) for var, entry in zip(main.params[count:], weight_entries(module), strict=True)
-    }
+    names = {var: str(entry["name"]) for var, entry in zip(main.params[count:], weight_entries(module), strict=True)}
     sites = []
     call_tir = ir.Op.get("relax.call_tir")
     for block in main.body.blocks:

@@ -1,8 +1,8 @@
 """Widen chosen convolutions and matmuls to a friendlier output channel count inside their own kernel.
 
-17 channels make no full vectors; 32 do. The kernel then computes 32 channels from zero-padded weights and stores 17, so
-the rest of the graph does not notice. Which layers are widened, and to what, is the oracle's choice: padded and exact programs
-of a count compete.
+17 channels make no full vectors; 32 do. The kernel then computes 32 channels from zero-padded weights and stores 17,
+so the rest of the graph does not notice. Which layers are widened, and to what, is the oracle's choice: padded and
+exact programs of a count compete.
 """
 
 import json
@@ -28,7 +28,9 @@ def _conv2d(data: te.Tensor, weight: te.Tensor, attrs: ir.Attrs, channels: int) 
 
 def _depthwise(data: te.Tensor, weight: te.Tensor, attrs: ir.Attrs, channels: int) -> te.Tensor:
     """Depthwise: the input is widened too, by the stage that pads the image."""
-    stride, padding, dilation = ([int(value) for value in field] for field in (attrs.strides, attrs.padding, attrs.dilation))
+    stride, padding, dilation = (
+        [int(value) for value in field] for field in (attrs.strides, attrs.padding, attrs.dilation)
+    )
     wide = int(weight.shape[-1])
     top, left, bottom, right = padding
     padded = topi.nn.pad(data, [0, top, left, 0], [0, bottom, right, wide - channels], name="pad_temp")
@@ -70,7 +72,8 @@ class _Padder(PyExprMutator):  # type: ignore[misc]
 class PadChannels:
     """Compute ``wider[placeholder]`` output channels where the weight of that name has fewer; store as many as before.
 
-    `wider` maps the placeholder name of a conv (HWIO, groups 1 or depthwise) or matmul weight to its padded channel count.
+    `wider` maps the placeholder name of a conv (HWIO, groups 1 or depthwise) or matmul weight to its padded channel
+    count.
     """
 
     def __init__(self, wider: Mapping[str, int]) -> None:

@@ -10,7 +10,18 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 __all__ = ["SinkTransposes"]
 
-ELEMENTWISE = ("clip", "nn.relu", "nn.relu6", "nn.leakyrelu", "nn.silu", "nn.gelu", "sigmoid", "tanh", "exp", "negative")
+ELEMENTWISE = (
+    "clip",
+    "nn.relu",
+    "nn.relu6",
+    "nn.leakyrelu",
+    "nn.silu",
+    "nn.gelu",
+    "sigmoid",
+    "tanh",
+    "exp",
+    "negative",
+)
 
 
 def _axes(call: relax.Call) -> list[int]:

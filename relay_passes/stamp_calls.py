@@ -1,8 +1,9 @@
 """Let every kernel write down when it starts and ends, inside the running module.
 
-``main`` gets one more input, an int64 buffer ``stamps``; each kernel appends five words to it: its number, and the seconds and
-nanoseconds of both readings of the monotonic clock. What lies between the readings is the kernel alone, in the state the caches
-are really in: no profiler, no callback, about 50 ns a call. ``stamps[0]`` counts the words written.
+``main`` gets one more input, an int64 buffer ``stamps``; each kernel appends five words to it: its number, and the
+seconds and nanoseconds of both readings of the monotonic clock. What lies between the readings is the kernel alone,
+in the state the caches are really in: no profiler, no callback, about 50 ns a call. ``stamps[0]`` counts the words
+written.
 """
 
 from collections.abc import Mapping
@@ -61,9 +62,7 @@ class _Passer(PyExprMutator):  # type: ignore[misc]
         super().__init__(module)
         self.stamps = stamps
         # New names: a global variable keeps the type of the function it was made for.
-        self.stamped = {
-            name: self.builder_.add_func(function, f"stamped_{name}") for name, function in stamped.items()
-        }
+        self.stamped = {name: self.builder_.add_func(function, f"stamped_{name}") for name, function in stamped.items()}
         self.call_tir = ir.Op.get("relax.call_tir")
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:

@@ -13,12 +13,12 @@ __all__ = ["CostOracle"]
 class CostOracle(Protocol):
     """Answers what a model costs once compiled and tuned.
 
-    Every method tunes what has no record yet. A candidate that cannot be built or run gives a `Failure`; a broken set-up
-    raises ToolchainError.
+    Every method tunes what has no record yet. A candidate that cannot be built or run gives a `Failure`; a broken
+    set-up raises ToolchainError.
     """
 
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
-        """Price several models: tasks tuned together, latency = sum of their programs + overhead (source "predicted")."""
+        """Price several models: tasks tuned together, latency = sum of programs + overhead (source "predicted")."""
 
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Build and time the whole module, for display."""

@@ -1,4 +1,4 @@
-"""The measuring process and what is loaded in it: whole modules under names, a canary beside them, one round after the other."""
+"""The measuring process and what is loaded in it: whole modules under names, beside them a canary."""
 
 import base64
 import itertools
@@ -29,7 +29,7 @@ def unpack(packed: Any) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """Alternating blocks of one reading, seconds of a block, rest before each, silence after which a worker is given up."""
+    """Alternating blocks of one reading, seconds of a block and of the rest before it, silence that ends a worker."""
 
     blocks: int = 25
     block_s: float = 0.02
@@ -38,7 +38,7 @@ class BenchSettings:
 
 
 class Bench:
-    """Times modules in the run worker. A crash loses what was loaded: names are loaded again when they are next used."""
+    """Times modules in the run worker. A crash loses what was loaded: it is loaded again when next used."""
 
     def __init__(self, runner: Worker, settings: BenchSettings) -> None:
         self.runner = runner
@@ -70,13 +70,16 @@ class Bench:
         """Return the module's outputs on `inputs` (None = those it was added with). Raises WorkerDied."""
         self._load(name)
         packed = None if inputs is None else [pack(array) for array in inputs]
-        answer = self.runner.request(
-            "run", {"name": name, "inputs": packed}, timeout_s=self.settings.timeout_s
-        )
+        answer = self.runner.request("run", {"name": name, "inputs": packed}, timeout_s=self.settings.timeout_s)
         return [unpack(value) for value in answer]
 
     def times(
-        self, names: Sequence[str], *, blocks: int | None = None, stamped: str | None = None, stamp_words: int = 0,
+        self,
+        names: Sequence[str],
+        *,
+        blocks: int | None = None,
+        stamped: str | None = None,
+        stamp_words: int = 0,
         stamp_runs: int = 0,
     ) -> dict[str, list[Any]]:
         """Return seconds of one call for every name and round; rounds in which the canary was slow are left out.

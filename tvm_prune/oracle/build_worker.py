@@ -20,8 +20,8 @@ __all__ = ["FUNCTIONS"]
 def build_task(arguments: Any, emit: Emit) -> Any:
     """Compile the candidates of one kernel.
 
-    Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``target``, ``limit``, ``library`` (path to
-    write), ``only`` (indices, or null for all). Answer: a list of {index, symbol, record, program}.
+    Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``target``, ``limit``, ``library`` (path
+    to write), ``only`` (indices, or null for all). Answer: a list of {index, symbol, record, program}.
     """
     module = tvm.ir.load_json(arguments["module"])
     target = decode(Target, arguments["target"])

@@ -1,4 +1,4 @@
-"""A bundle: the compiled library with its parameters, what it takes and gives, and a script that runs it without torch."""
+"""A bundle: the compiled library with its parameters, what it takes and gives, a script that runs it without torch."""
 
 import json
 import os

@@ -25,10 +25,10 @@ from tvm_prune.oracle.module import STAMPED_ROUNDS, Choice, Compiled, Form, choo
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.table import ProgramTable, Row
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tasks import TaskGraph, kernel, task_graph
+from tvm_prune.oracle.tasks import TaskGraph, task_graph
 from tvm_prune.oracle.timing import median_and_spread, paired_ratio
 from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
-from tvm_prune.oracle.tuner import Tuner, TuneProgress, TuneSettings
+from tvm_prune.oracle.tuner import TuneProgress, Tuner, TuneSettings
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
 __all__ = ["CompilerOracle"]
@@ -50,8 +50,8 @@ class CompilerOracle:
     """Compiles with TVM, tunes what has no record, and measures in a process of its own. Use as a context manager.
 
     `records_folder` holds the tuning records; `allow_untuned` lets a task without any working program run its default
-    schedule (the cost says "untuned"), else that is an error. `seconds` (by stage) and `measurements` (programs and whole
-    modules timed) are those of the last call.
+    schedule (the cost says "untuned"), else that is an error. `seconds` (by stage) and `measurements` (programs and
+    whole modules timed) are those of the last call.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class CompilerOracle:
         return self._cost(model, median, spread, self._source(item), repeats=len(times))
 
     def table(self, model: CompressedModel) -> ProgramTable | Failure:
-        """Return the program table: rows timed in place by stamps, the overhead by the same module with empty kernels."""
+        """Return the program table: rows timed in place by stamps, overhead by the same module with empty kernels."""
         key = fingerprint(model)
         with self._call():
             if key in self._tables:
@@ -276,9 +276,7 @@ class CompilerOracle:
     def _source(self, item: _Prepared) -> Source:
         return "untuned" if any(record is None for record in item.choice.record.values()) else "measured"
 
-    def _prepare(
-        self, models: Sequence[CompressedModel], *, with_weights: bool = False
-    ) -> list[_Prepared | Failure]:
+    def _prepare(self, models: Sequence[CompressedModel], *, with_weights: bool = False) -> list[_Prepared | Failure]:
         """Lower, tune and choose programs.
 
         Time does not depend on the weights' values: a model that was lowered with others is not lowered again, unless

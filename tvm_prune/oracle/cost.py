@@ -54,7 +54,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Candidate latency over incumbent latency, paired block by block; low and high are the 10th and 90th percentile."""
+    """Candidate over incumbent latency, paired block by block; low and high are the 10th and 90th percentile."""
 
     median: float
     low: float

@@ -30,8 +30,9 @@ class Site:
 class Lowered:
     """A model as the compiler sees it.
 
-    `graph` is the channels-last Relax module with named weights, `placeholders` maps a weight's name there to the layer that
-    owns it, `state` holds the weights (numpy, layout of torch) by that name, `inputs` the example inputs (numpy).
+    `graph` is the channels-last Relax module with named weights, `placeholders` maps a weight's name there to the
+    layer that owns it, `state` holds the weights (numpy, layout of torch) by that name, `inputs` the example inputs
+    (numpy).
     """
 
     graph: Any
@@ -41,7 +42,7 @@ class Lowered:
     outputs: int
 
     def fuse(self, target: Any, wider: dict[str, int]) -> tuple[Any, tuple[Site, ...]]:
-        """Return the fused module for a tvm target and its kernel calls in order; `wider` pads weights by placeholder."""
+        """Return the fused module for a tvm target and its kernel calls; `wider` pads weights by placeholder."""
         from relay_passes.link_layers import call_sites
         from relay_passes.pipeline import fuse
 
@@ -74,9 +75,7 @@ def lower(model: CompressedModel) -> Lowered:
     detached, params = relax.frontend.detach_params(imported)
     count = int(detached["main"].attrs["num_input"])
     names = [var.name for var in detached["main"].params[count:]]
-    state = {
-        name: np.ascontiguousarray(value.numpy()) for name, value in zip(names, params["main"], strict=True)
-    }
+    state = {name: np.ascontiguousarray(value.numpy()) for name, value in zip(names, params["main"], strict=True)}
     signature = program.graph_signature
     owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     owners.update(getattr(signature, "inputs_to_lifted_tensor_constants", {}))

@@ -20,7 +20,7 @@ STAMPED_ROUNDS = 8
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant of each task that runs, its record (None = default schedule), and the padding by weight placeholder."""
+    """The variant of each task that runs, its record (None = default schedule), the padding by weight placeholder."""
 
     variant: dict[str, Variant]
     record: dict[str, Record | None]
@@ -51,9 +51,7 @@ def choose(graph: TaskGraph, records: Records) -> Choice:
     groups = _merge(graph, sharing)
     weight = {task.hash: task.weight for task in graph.tasks}
     for members in groups:
-        counts = [
-            {variant.padded_channels: variant for variant in graph.variants[member]} for member in members
-        ]
+        counts = [{variant.padded_channels: variant for variant in graph.variants[member]} for member in members]
         common = set(counts[0]).intersection(*counts[1:])
         totals: dict[int | None, float] = {}
         for count in common:
@@ -108,7 +106,9 @@ def scheduled(found: Kernel, record: Record) -> Any:
     return schedule.mod["main"]
 
 
-def compile_module(lowered: Lowered, choice: Choice, target: Target, library: Path, *, form: Form = "plain") -> Compiled:
+def compile_module(
+    lowered: Lowered, choice: Choice, target: Target, library: Path, *, form: Form = "plain"
+) -> Compiled:
     """Compile the model with its chosen programs to `library`; its weights are bound and travel in the library.
 
     Form "empty" keeps every call, buffer and weight but lets the kernels do nothing: what is left is the overhead. Form
@@ -141,7 +141,8 @@ def compile_module(lowered: Lowered, choice: Choice, target: Target, library: Pa
     }
     words = 1 + STAMP_WORDS * len(sites) * STAMPED_ROUNDS
     if form == "stamped":
-        module = StampCalls({name: number for number, name in enumerate(kernels)}, words)(module)
+        stamp = StampCalls({name: number for number, name in enumerate(kernels)}, words)
+        module = stamp(module)  # type: ignore[operator]  # the decorator makes it a pass
     module = relax.transform.BindParams("main", values)(module)
     with tvm_target, tvm.transform.PassContext(opt_level=3):
         module = executable_passes()(module)

@@ -23,9 +23,9 @@ class Axis:
 class Program:
     """The fastest schedule known for a task.
 
-    `axes` maps a role (out_c, in_c, h, w) to its tiling; `lanes` is the SIMD width in elements; `parallel` the number of
-    parallel work items (1 = serial); `variant` how the space built it (direct, pad_fused, serial ...); `latency_s` is
-    isolated: the kernel alone, its weights hot.
+    `axes` maps a role (out_c, in_c, h, w) to its tiling; `lanes` is the SIMD width in elements; `parallel` the number
+    of parallel work items (1 = serial); `variant` how the space built it (direct, pad_fused, serial ...); `latency_s`
+    is isolated: the kernel alone, its weights hot.
     """
 
     space: str

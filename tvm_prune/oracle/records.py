@@ -1,9 +1,10 @@
 """Tuning records: MetaSchedule's own JSON database format, read line by line and owned by one writer at a time.
 
-Two files in the records folder, as the stock tools write them: ``database_workload.json`` (one ``[hash, module]`` a line)
-and ``database_tuning_record.json`` (one ``[workload line, [trace, seconds, target, arguments]]`` a line). A line that cannot be
-read is moved to ``quarantine.jsonl`` and named in a warning; everything else stays usable. A record answers only for the same
-kernel, target, pipeline and space version: the first is the workload's hash, the others travel in the trace and the line.
+Two files in the records folder, as the stock tools write them: ``database_workload.json`` (one ``[hash, module]`` a
+line) and ``database_tuning_record.json`` (one ``[workload line, [trace, seconds, target, arguments]]`` a line). A
+line that cannot be read is moved to ``quarantine.jsonl`` and named in a warning; everything else stays usable. A
+record answers only for the same kernel, target, pipeline and space version: the first is the workload's hash, the
+others travel in the trace and the line.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ _TUNING = "database_tuning_record.json"
 
 @dataclass(frozen=True)
 class Record:
-    """The fastest known program of a kernel: its description, its trace in the database's JSON form, trials behind it."""
+    """The fastest known program of a kernel: its description, its record in the database's form, trials behind it."""
 
     program: Program
     record_json: Any
@@ -65,7 +66,7 @@ class Records:
         return len(self._best)
 
     def _take_lock(self) -> IO[str]:
-        file = open(self.folder / ".lock", "a+")  # noqa: SIM115 - held until close()
+        file = open(self.folder / ".lock", "a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -134,7 +135,11 @@ class Records:
         if workload is None or not seconds:
             return None, record
         program = program_of_trace(trace, latency_s=float(sorted(seconds)[len(seconds) // 2]))
-        if not same_target(target, self.target) or program is None or SPACES.get(program.space) != program.space_version:
+        if (
+            not same_target(target, self.target)
+            or program is None
+            or SPACES.get(program.space) != program.space_version
+        ):
             self.foreign += 1
             return None, record
         return str(workload[0]), record
@@ -170,7 +175,7 @@ class Records:
 
 def same_target(recorded: Any, target: Target) -> bool:
     """Whether a record's target (TVM's JSON form) is the one programs are wanted for."""
-    return (
+    return bool(
         recorded.get("kind") == target.kind
         and recorded.get("mcpu", "") == target.cpu
         and recorded.get("mtriple", "") == target.triple

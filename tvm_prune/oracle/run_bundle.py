@@ -1,4 +1,4 @@
-"""Run this bundle on an input: python run.py x.npy [more.npy ...]. Needs apache-tvm, apache-tvm-ffi and numpy, nothing else."""
+"""Run this bundle on an input: python run.py x.npy [more.npy ...]. Needs apache-tvm, apache-tvm-ffi and numpy only."""
 
 import json
 import os
@@ -19,9 +19,9 @@ arrays = [np.load(path, allow_pickle=False) for path in sys.argv[1:]]
 for wanted, array in zip(about["inputs"], arrays, strict=True):
     if list(array.shape) != wanted["shape"]:
         sys.exit(f"input has shape {list(array.shape)}, the bundle was compiled for {wanted['shape']}")
-inputs = [tvm.runtime.tensor(array.astype(wanted["dtype"])) for wanted, array in zip(about["inputs"], arrays, strict=True)]
-outputs = main(*inputs)
+ready = [tvm.runtime.tensor(array.astype(port["dtype"])) for port, array in zip(about["inputs"], arrays, strict=True)]
+outputs = main(*ready)
 for number, output in enumerate([outputs] if hasattr(outputs, "numpy") else outputs):
     result = output.numpy()
     np.save(here / f"output{number}.npy", result)
-    print(f"output {number}: shape {list(result.shape)}, largest at {int(result.argmax())}, saved as output{number}.npy")
+    print(f"output{number}.npy: shape {list(result.shape)}, largest at {int(result.argmax())}")

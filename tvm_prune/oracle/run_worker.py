@@ -1,4 +1,4 @@
-"""What the run worker does: time kernels and whole modules, and run them on inputs. Only numpy and tvm in this process."""
+"""What the run worker does: time kernels and whole modules, and run them on inputs; only numpy and tvm are there."""
 
 import base64
 import statistics
@@ -49,8 +49,9 @@ def _packed(array: np.ndarray) -> Any:
 def time_kernels(arguments: Any, emit: Emit) -> Any:
     """Time the kernels `symbols` of `library` on random buffers of `buffers` ([shape, dtype] each).
 
-    Emits {symbol, times_s} for each as it is done, so that a crash costs one candidate; then times the `finalists` best in
-    alternating rounds, which a machine that changes speed cannot favour, and answers {symbol: [seconds, ...]} for those.
+    Emits {symbol, times_s} for each as it is done, so that a crash costs one candidate; then times the `finalists`
+    best in alternating rounds, which a machine that changes speed cannot favour, and answers {symbol: [seconds, ...]}
+    for those.
     """
     library = tvm.runtime.load_module(arguments["library"])
     buffers = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
@@ -79,7 +80,7 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
 
 
 def load(arguments: Any, emit: Emit) -> Any:
-    """Load a library under `name`: a module with `inputs` (packed arrays) kept for timing, or the kernel `symbol` of it."""
+    """Load a library under `name`: a module with `inputs` (packed arrays) to be timed on, or its kernel `symbol`."""
     library = tvm.runtime.load_module(arguments["library"])
     if arguments.get("symbol") is not None:
         buffers = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
@@ -98,7 +99,7 @@ def unload(arguments: Any, emit: Emit) -> Any:
 
 
 def run(arguments: Any, emit: Emit) -> Any:
-    """Run the module `name` on `inputs` (packed arrays, or null for those it was loaded with); answer packed outputs."""
+    """Run the module `name` on `inputs` (packed arrays; null = those it was loaded with); answer packed outputs."""
     module = _modules[arguments["name"]]
     inputs = module.inputs
     if arguments["inputs"] is not None:
@@ -111,9 +112,9 @@ def run(arguments: Any, emit: Emit) -> Any:
 def time_modules(arguments: Any, emit: Emit) -> Any:
     """Time the modules `names` in alternating blocks of `block_s` seconds with `rest_s` between.
 
-    Answers {name: [seconds of one call, block by block]}. All names see the same rounds, so values of one round pair up.
-    `stamped` (a name or null, with its `stamp_words`) runs once or more in each round too: its key in the answer holds one
-    {kernel number: seconds of its calls in one run} for each round.
+    Answers {name: [seconds of one call, block by block]}. All names see the same rounds, so values of one round pair
+    up. `stamped` (a name or null, with its `stamp_words`) runs once or more in each round too: its key in the answer
+    holds one {kernel number: seconds of its calls in one run} for each round.
     """
     names, stamped = arguments["names"], arguments["stamped"]
     calls = {name: _calls(_modules[name], arguments["block_s"]) for name in names}

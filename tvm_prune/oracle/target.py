@@ -48,9 +48,7 @@ class Target:
     @classmethod
     def local(cls, *, threads: int | None = None) -> "Target":
         """Detect this machine: LLVM's own name of the processor, physical cores, widest vectors."""
-        return cls(
-            cpu=_host_cpu(), threads=threads or len(os.sched_getaffinity(0)), vector_bits=_host_vector_bits()
-        )
+        return cls(cpu=_host_cpu(), threads=threads or len(os.sched_getaffinity(0)), vector_bits=_host_vector_bits())
 
     @classmethod
     def parse(cls, text: str, *, threads: int | None = None) -> "Target":

@@ -30,8 +30,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class TaskGraph:
-    """The tasks of one model, the variants of each by task hash, the task of each call in order, and the weight of each task
-    by placeholder name (for padding)."""
+    """The tasks of one model.
+
+    `variants` holds those of each task by its hash, `calls` the task of each kernel call in order, `weight_names` the
+    placeholders of the weights that each task reads (for padding).
+    """
 
     tasks: tuple[Task, ...]
     variants: dict[str, tuple[Variant, ...]]
@@ -77,9 +80,7 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
         if anatomies[site.kernel].kind in ("conv2d", "depthwise", "dense") and placeholders[call]
     }
     for rank in range(max((len(counts) for counts in wishes.values()), default=0)):
-        wider = {
-            placeholders[call]: counts[rank] for call, counts in wishes.items() if rank < len(counts)
-        }
+        wider = {placeholders[call]: counts[rank] for call, counts in wishes.items() if rank < len(counts)}
         padded_module, padded_sites = lowered.fuse(tvm_target, {name: count for name, count in wider.items() if name})
         assert len(padded_sites) == len(sites)
         made: dict[str, Kernel] = {}
@@ -133,6 +134,7 @@ def _weights_by_call(module: Any) -> list[str | None]:
 
 def _shape(name: str, function: Any, anatomy: Any) -> str:
     """Return a short summary such as ``16x16x32 -> 16x16x64, 3x3 /1 +add+relu``."""
+
     def text(buffer: Any) -> str:
         extents = [int(extent) for extent in buffer.shape]
         return "x".join(str(extent) for extent in (extents[1:] if extents[:1] == [1] else extents))

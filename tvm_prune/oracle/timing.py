@@ -26,7 +26,7 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def steady_rounds(canary: Sequence[float]) -> list[int]:
-    """Return the rounds in which the canary, a fixed program, ran at the machine's usual speed; at least half of them."""
+    """Return the rounds in which the canary, a fixed program, ran at the machine's usual speed; at least half."""
     usual = percentile(canary, 25)
     good = [number for number, value in enumerate(canary) if value <= usual * _DRIFT]
     if len(good) * 2 >= len(canary):

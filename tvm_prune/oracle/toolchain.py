@@ -39,7 +39,12 @@ def check_toolchain() -> tuple[Check, ...]:
         checks.append(Check(package, found == pin, found, f"pip install {package}=={pin}"))
     linker = next((path for name in _LINKERS if (path := shutil.which(name))), None)
     checks.append(
-        Check("linker", linker is not None, linker or "none of " + ", ".join(_LINKERS), "install g++ (Debian: apt-get install g++)")
+        Check(
+            "linker",
+            linker is not None,
+            linker or "none of " + ", ".join(_LINKERS),
+            "install g++ (Debian: apt-get install g++)",
+        )
     )
     return tuple(checks)
 

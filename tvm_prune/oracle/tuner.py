@@ -20,7 +20,7 @@ from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
-__all__ = ["TuneProgress", "Tuner", "TuneSettings"]
+__all__ = ["TuneProgress", "TuneSettings", "Tuner"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +169,7 @@ class Tuner:
         remaining = [candidate["symbol"] for candidate in item.candidates]
         times: dict[str, list[float]] = {}
         message = "no candidate ran"
-        buffers = [
-            [[int(extent) for extent in param.shape], str(param.dtype)] for param in item.kernel.function.params
-        ]
+        buffers = [[[int(extent) for extent in param.shape], str(param.dtype)] for param in item.kernel.function.params]
         in_flight = ""
 
         def note(event: Any) -> None:
@@ -192,9 +190,7 @@ class Tuner:
                 "rounds": self.settings.rounds,
             }
             try:
-                final = self.runner.request(
-                    "time_kernels", request, timeout_s=self.settings.run_timeout_s, emit=note
-                )
+                final = self.runner.request("time_kernels", request, timeout_s=self.settings.run_timeout_s, emit=note)
             except WorkerDied as error:
                 message = f"{in_flight}: {error}"
                 self.trials += 1

@@ -1,8 +1,8 @@
 """Persistent helper processes: requests and answers as lines of JSON over pipes.
 
-A worker hides torch before tvm is imported (`import tvm` would import it: seconds, and the scripted tensor intrinsics parse far
-slower beside it) and sets the thread count before the first launch. It may crash or hang: the caller gets a `WorkerDied`, starts
-it again at the next request and goes on.
+A worker hides torch before tvm is imported (`import tvm` would import it: seconds, and the scripted tensor intrinsics
+parse far slower beside it) and sets the thread count before the first launch. It may crash or hang: the caller gets a
+`WorkerDied`, starts it again at the next request and goes on.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _START_SECONDS = 120.0
 _ROLES = {"build": "tvm_prune.oracle.build_worker", "run": "tvm_prune.oracle.run_worker"}
 
 
-class WorkerDied(Exception):
+class WorkerDied(Exception):  # noqa: N818 - an outcome that callers count, not an error for the user
     """The worker crashed or exceeded its time: about the candidate it worked on, not about the set-up."""
 
 

@@ -27,7 +27,7 @@ def divisors(number: int, *, at_most: int | None = None) -> list[int]:
 
 
 def tag(schedule: Any, program: Program) -> Candidate:
-    """Write `program` into the schedule's trace: a reloaded trace only holds splits, without the roles of their loops."""
+    """Write `program` into the schedule's trace: a reloaded trace only holds splits, without their loops' roles."""
     schedule.annotate(schedule.get_sblock("root"), PROGRAM_ATTRIBUTE, dumps(program))
     return Candidate(schedule, program)
 

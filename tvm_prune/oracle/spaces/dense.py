@@ -1,7 +1,7 @@
 """Program space of matrix products with a constant right-hand side: linear layers.
 
-Output columns are tiled into `vectors` x `lanes` accumulators; the depth runs inside; rows outside. Large products run in
-parallel over column tiles, so that each thread streams its own part of the weights.
+Output columns are tiled into `vectors` x `lanes` accumulators; the depth runs inside; rows outside. Large products
+run in parallel over column tiles, so that each thread streams its own part of the weights.
 """
 
 from collections.abc import Iterator

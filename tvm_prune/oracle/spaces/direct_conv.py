@@ -1,8 +1,8 @@
 """Program space of convolutions, channels last: dense, grouped and depthwise, any kernel, stride and dilation.
 
-Loops, outer to inner: rows (and, by variant, channel tiles) in parallel; channel tile; column tile; kernel and input channels;
-then a register tile of columns x channel vectors, unrolled and vectorised, whose accumulators are written back once with the
-inlined epilogue. What varies:
+Loops, outer to inner: rows (and, by variant, channel tiles) in parallel; channel tile; column tile; kernel and input
+channels; then a register tile of columns x channel vectors, unrolled and vectorised, whose accumulators are written
+back once with the inlined epilogue. What varies:
 
     lanes     SIMD elements of one vector; a divisor of the computed channels
     vectors   channel vectors in the register tile
@@ -12,8 +12,8 @@ inlined epilogue. What varies:
               channels  each thread takes a share of the channels, so its share of the weights stays in its cache
               serial    one thread: what is smaller than the cost of waking a second one
 
-A kernel whose channels are padded (relay_passes/pad_channels.py) computes all of them at once per column tile, so that one store of
-the exact count follows; its tail needs no condition.
+A kernel whose channels are padded (relay_passes/pad_channels.py) computes all of them at once per column tile, so
+that one store of the exact count follows; its tail needs no condition.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Cand
     for extent in reduction:
         macs *= extent
     exact = wide == anatomy.channels
-    tiles = sorted(_tiles(anatomy, target), key=lambda tile: -_merit(*tile, target))[:8]
+    tiles = sorted(_tiles(anatomy, target), key=lambda tile: -_merit(tile, target))[:8]
     for lanes, vectors, columns in tiles:
         for variant in _variants(anatomy, target, macs, lanes * vectors, exact):
             yield _schedule(function, anatomy, target, variant, lanes, vectors, columns)
@@ -69,8 +69,9 @@ def _groups(anatomy: Anatomy) -> int:
     return max(1, anatomy.channels // max(1, anatomy.extents[-1]))
 
 
-def _merit(lanes: int, vectors: int, columns: int, target: Target) -> float:
-    """Rank of a tile before anything is measured: full vectors, then enough independent accumulators to hide latency."""
+def _merit(tile: tuple[int, int, int], target: Target) -> float:
+    """Rank of a tile before anything is measured: full vectors, then enough accumulators to hide latency."""
+    lanes, vectors, columns = tile
     accumulators = vectors * columns
     busy = min(1.0, accumulators / 8)
     reuse = 1 / (1 / columns + 1 / vectors)  # loads saved: each weight serves `columns`, each input `vectors`

@@ -1,7 +1,7 @@
 """Program space of everything without a weighted anchor: pooling, means, transposes, element-wise leftovers.
 
-Element-wise producers are inlined; every block that stays gets its last spatial loop innermost and vectorised; the outer
-spatial loops run in parallel or on one thread.
+Element-wise producers are inlined; every block that stays gets its last spatial loop innermost and vectorised; the
+outer spatial loops run in parallel or on one thread.
 """
 
 from collections.abc import Iterator
