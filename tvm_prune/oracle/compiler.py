@@ -194,6 +194,20 @@ class CompilerOracle:
         with self._clock("lower"):
             return task_graph(lower(model), self.target)
 
+    def deepen(self, models: Sequence[CompressedModel], *, trials_per_task: int) -> None:
+        """Tune the tasks of `models` on, up to `trials_per_task` programs each; figures remembered for them are dropped."""
+        with self._call():
+            for item in self._prepare(models):
+                if not isinstance(item, Failure):
+                    kernels = [found.kernel for variants in item.graph.variants.values() for found in variants]
+                    with self._clock("tune"):
+                        self.tuner.tune(kernels, trials_per_task=trials_per_task)
+        self._prepared.clear()
+        self._tables.clear()
+        for name in self._names.values():
+            self._bench.remove(name)
+        self._names.clear()
+
     def parity(self, model: CompressedModel, *, library: Path | None = None) -> float:
         """Return the largest absolute difference between the compiled module and torch on the example inputs.
 

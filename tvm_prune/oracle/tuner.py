@@ -77,19 +77,25 @@ class Tuner:
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-tune-")
         self._number = itertools.count()
 
-    def tune(self, kernels: Sequence[Kernel]) -> None:
-        """Tune every kernel that has no record and did not fail before."""
-        wanted = {
-            kernel.key: kernel
-            for kernel in kernels
-            if self.records.best(kernel.key) is None and kernel.key not in self.failures
-        }
+    def tune(self, kernels: Sequence[Kernel], *, trials_per_task: int | None = None) -> None:
+        """Tune every kernel that has no record and did not fail before.
+
+        With `trials_per_task`, also those with fewer trials than that whose space has more programs to offer.
+        """
+        limit = trials_per_task or self.settings.trials_per_task
+        wanted = {}
+        for kernel in kernels:
+            record = self.records.best(kernel.key)
+            if kernel.key in self.failures or kernel.key in wanted:
+                continue
+            if record is None or (trials_per_task is not None and self._has_more(kernel, record.trials, limit)):
+                wanted[kernel.key] = kernel
         if not wanted:
             return
         for worker in (*self.builders, self.runner):
             worker.start()
         begin = time.perf_counter()
-        built = self._build_all(list(wanted.values()))
+        built = self._build_all(list(wanted.values()), limit)
         middle = time.perf_counter()
         for number, item in enumerate(built):
             self._report("measure", number, len(built))
@@ -102,11 +108,16 @@ class Tuner:
         """Delete the libraries that were built."""
         self._folder.cleanup()
 
+    def _has_more(self, kernel: Kernel, trials: int, limit: int) -> bool:
+        from tvm_prune.oracle.spaces import enumerate_candidates
+
+        return trials < limit and len(enumerate_candidates(kernel.function, self.target, limit=trials + 1)) > trials
+
     def _report(self, stage: str, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(TuneProgress(stage, done, total, self.trials))
 
-    def _build_all(self, kernels: list[Kernel]) -> list[_Built]:
+    def _build_all(self, kernels: list[Kernel], limit: int) -> list[_Built]:
         free = list(self.builders)
         built: list[_Built] = []
         with ThreadPoolExecutor(len(free)) as pool:
@@ -114,7 +125,7 @@ class Tuner:
             def build(kernel: Kernel) -> _Built | None:
                 worker = free.pop()
                 try:
-                    return self._build(worker, kernel)
+                    return self._build(worker, kernel, limit)
                 finally:
                     free.append(worker)
 
@@ -124,7 +135,7 @@ class Tuner:
                     built.append(item)
         return built
 
-    def _build(self, worker: Worker, kernel: Kernel) -> _Built | None:
+    def _build(self, worker: Worker, kernel: Kernel, limit: int) -> _Built | None:
         import tvm
 
         # A fresh name each time: the loader would answer a reused path with the old code.
@@ -132,7 +143,7 @@ class Tuner:
         arguments = {
             "module": tvm.ir.save_json(tvm.IRModule({"main": kernel.function})),
             "target": encode(self.target),
-            "limit": self.settings.trials_per_task,
+            "limit": limit,
             "library": str(library),
             "only": None,
         }
