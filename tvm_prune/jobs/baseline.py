@@ -21,13 +21,19 @@ __all__ = ["Offer", "UniformPoint", "envelope_of", "offer_at", "run_baseline", "
 
 @dataclass(frozen=True, kw_only=True)
 class UniformPoint:
-    """One uniform network: `relative` is its latency over the dense one (paired), accuracy that on the test split."""
+    """One uniform network: `relative` is its latency over the dense one (paired), accuracy that on the test split.
+
+    `spread` is the distance between the 10th and 90th percentile of that ratio; `seconds` and `measurements` what it took.
+    """
 
     label: str
     relative: float
     accuracy: float
     macs: int
     params: int
+    spread: float = 0.0
+    seconds: float = 0.0
+    measurements: int = 0
     __pydantic_config__ = STRICT
 
 
@@ -67,6 +73,9 @@ def uniform_points(outcome: Outcome, workbench: Workbench) -> tuple[UniformPoint
                 accuracy=accuracy.fraction,
                 macs=trial.cost.macs,
                 params=trial.cost.params,
+                spread=trial.ratio.high - trial.ratio.low,
+                seconds=sum(trial.seconds.values()),
+                measurements=trial.measurements,
             )
         )
     return tuple(points)

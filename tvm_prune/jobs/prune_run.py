@@ -9,7 +9,7 @@ from tvm_prune.compress.recipe import BaseModel, Recipe
 from tvm_prune.errors import ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fingerprint import fingerprint
-from tvm_prune.jobs.baseline import run_baseline, uniform_points
+from tvm_prune.jobs.baseline import UniformPoint, run_baseline, uniform_points
 from tvm_prune.jobs.final import Final, retrain
 from tvm_prune.jobs.folder import RunFolder, Stages, package_versions
 from tvm_prune.jobs.formats import save_onnx, save_pt2
@@ -22,7 +22,7 @@ from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.load import Model
 from tvm_prune.models.train import TrainSettings
 from tvm_prune.models.weights import save_weights
-from tvm_prune.oracle.base import CostOracle
+from tvm_prune.oracle.base import CostOracle, Deepening
 from tvm_prune.oracle.cost import Failure, Ratio
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.report.document import RunReport
@@ -61,10 +61,11 @@ class CPruneJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """The pruned model, the values of its report, and the folder that holds everything on disk."""
+    """The pruned model, the values of its report, the baseline's networks, the folder that holds everything on disk."""
 
     model: CompressedModel
     report: RunReport
+    uniform: tuple[UniformPoint, ...]
     folder: RunFolder
 
     @property
@@ -136,7 +137,7 @@ class PruneRun:
         write_summary(report.summary, self.folder.summary)
         save_report(report, self.folder)
         draw_report(report, self.folder)
-        return Pruned(model=final.model, report=report, folder=self.folder)
+        return Pruned(model=final.model, report=report, uniform=points, folder=self.folder)
 
     def _header(self, method: str, settings: object, workbench: TorchWorkbench) -> Header:
         return Header(
@@ -178,6 +179,10 @@ class PruneRun:
 
     def _measure(self, dense: CompressedModel, pruned: CompressedModel) -> Measured:
         self.watcher.stage("tune and measure the result")
+        settings = self.job.settings
+        if settings.final_trials_per_task > settings.trials_per_task and isinstance(self.oracle, Deepening):
+            # The dense model and, after this, the baseline are tuned as deep.
+            self.oracle.deepen(trials_per_task=settings.final_trials_per_task)
         tables = [self.oracle.table(model) for model in (dense, pruned)]
         ratio = self.oracle.compare(dense, pruned)
         for answer in (*tables, ratio):

@@ -1,13 +1,13 @@
 """The cost oracle's contract. Searchers see this and nothing else of the compiler."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.cost import Cost, Failure, Ratio
 from tvm_prune.oracle.table import ProgramTable
 
-__all__ = ["CostOracle"]
+__all__ = ["CostOracle", "Deepening"]
 
 
 class CostOracle(Protocol):
@@ -28,3 +28,11 @@ class CostOracle(Protocol):
 
     def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
         """Time both modules in alternating blocks: the only basis of a decision."""
+
+
+@runtime_checkable
+class Deepening(Protocol):
+    """An oracle that can be told to tune further than it did so far."""
+
+    def deepen(self, *, trials_per_task: int) -> None:
+        """From now on try up to `trials_per_task` programs of every task, also of those tuned before with fewer."""

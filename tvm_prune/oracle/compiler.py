@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -194,14 +194,12 @@ class CompilerOracle:
         with self._clock("lower"):
             return task_graph(lower(model), self.target)
 
-    def deepen(self, models: Sequence[CompressedModel], *, trials_per_task: int) -> None:
-        """Tune the tasks of `models` on, up to `trials_per_task` programs each; figures remembered for them are dropped."""
-        with self._call():
-            for item in self._prepare(models):
-                if not isinstance(item, Failure):
-                    kernels = [found.kernel for variants in item.graph.variants.values() for found in variants]
-                    with self._clock("tune"):
-                        self.tuner.tune(kernels, trials_per_task=trials_per_task)
+    def deepen(self, *, trials_per_task: int) -> None:
+        """From now on try up to `trials_per_task` programs of every task, also of those tuned before with fewer.
+
+        Models measured before are measured again.
+        """
+        self.tuner.settings = replace(self.tuner.settings, trials_per_task=trials_per_task, deepen=True)
         self._prepared.clear()
         self._tables.clear()
         for name in self._names.values():

@@ -25,9 +25,13 @@ __all__ = ["TuneProgress", "TuneSettings", "Tuner"]
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings:
-    """Programs tried for one kernel, seconds of one timed block, finalists timed again in alternating rounds."""
+    """Programs tried for one kernel, seconds of one timed block, finalists timed again in alternating rounds.
+
+    `deepen` also tunes kernels that have a record with fewer trials than that, if their space has more to offer.
+    """
 
     trials_per_task: int = 24
+    deepen: bool = False
     block_s: float = 1e-3
     finalists: int = 3
     rounds: int = 5
@@ -77,25 +81,22 @@ class Tuner:
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-tune-")
         self._number = itertools.count()
 
-    def tune(self, kernels: Sequence[Kernel], *, trials_per_task: int | None = None) -> None:
-        """Tune every kernel that has no record and did not fail before.
-
-        With `trials_per_task`, also those with fewer trials than that whose space has more programs to offer.
-        """
-        limit = trials_per_task or self.settings.trials_per_task
+    def tune(self, kernels: Sequence[Kernel]) -> None:
+        """Tune every kernel that has no record and did not fail before; with `deepen`, also those with more to try."""
+        limit = self.settings.trials_per_task
         wanted = {}
         for kernel in kernels:
             record = self.records.best(kernel.key)
             if kernel.key in self.failures or kernel.key in wanted:
                 continue
-            if record is None or (trials_per_task is not None and self._has_more(kernel, record.trials, limit)):
+            if record is None or (self.settings.deepen and self._has_more(kernel, record.trials, limit)):
                 wanted[kernel.key] = kernel
         if not wanted:
             return
         for worker in (*self.builders, self.runner):
             worker.start()
         begin = time.perf_counter()
-        built = self._build_all(list(wanted.values()), limit)
+        built = self._build_all(list(wanted.values()))
         middle = time.perf_counter()
         for number, item in enumerate(built):
             self._report("measure", number, len(built))
@@ -117,7 +118,7 @@ class Tuner:
         if self.progress is not None:
             self.progress(TuneProgress(stage, done, total, self.trials))
 
-    def _build_all(self, kernels: list[Kernel], limit: int) -> list[_Built]:
+    def _build_all(self, kernels: list[Kernel]) -> list[_Built]:
         free = list(self.builders)
         built: list[_Built] = []
         with ThreadPoolExecutor(len(free)) as pool:
@@ -125,7 +126,7 @@ class Tuner:
             def build(kernel: Kernel) -> _Built | None:
                 worker = free.pop()
                 try:
-                    return self._build(worker, kernel, limit)
+                    return self._build(worker, kernel)
                 finally:
                     free.append(worker)
 
@@ -135,7 +136,7 @@ class Tuner:
                     built.append(item)
         return built
 
-    def _build(self, worker: Worker, kernel: Kernel, limit: int) -> _Built | None:
+    def _build(self, worker: Worker, kernel: Kernel) -> _Built | None:
         import tvm
 
         # A fresh name each time: the loader would answer a reused path with the old code.
@@ -143,7 +144,7 @@ class Tuner:
         arguments = {
             "module": tvm.ir.save_json(tvm.IRModule({"main": kernel.function})),
             "target": encode(self.target),
-            "limit": limit,
+            "limit": self.settings.trials_per_task,
             "library": str(library),
             "only": None,
         }
