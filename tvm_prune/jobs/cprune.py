@@ -27,8 +27,8 @@ def cprune(
     """Prune `model` and write the run folder `out`; called again after a kill it goes on where it was.
 
     `data` is a data set, or the user's own functions (`UserQuality`); `bundle` compiles the result into a folder.
-    Raises ModelError for a model that cannot be pruned, GoalError for a goal that cannot be met, JournalError if `out` belongs
-    to another run.
+    Raises ModelError for a model that cannot be pruned, GoalError for a goal that cannot be met, JournalError if `out`
+    belongs to another run.
     """
     if not model.prunable:
         raise ModelError(

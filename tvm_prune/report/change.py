@@ -132,7 +132,7 @@ def _reasons(row: Row, now: list[Row], *, unprunable: Mapping[str, str], launch_
         for role, axis in other.program.axes.items():
             if axis.padded_extent > axis.extent:
                 found.append(f"program padded: {role} {axis.extent} runs as {axis.padded_extent}")
-    if any(other.in_situ_s <= launch_floor_s for other in now):
+    if any(other.program and other.program.parallel > 1 and other.in_situ_s <= launch_floor_s for other in now):
         found.append(f"at the launch floor of about {launch_floor_s * 1e6:.0f} us a call")
     if any(other.in_situ_s > COLD_RATIO * other.isolated_s and other.in_situ_s > launch_floor_s for other in now):
         worst = max(now, key=lambda other: other.in_situ_s / other.isolated_s)
