@@ -11,8 +11,8 @@ from tvm_prune.graph.slicing import Cuts, masked_weights
 
 __all__ = ["why_wrong"]
 
-# Rounding differs between the two runs by some hundred units in the last place of the largest output.
-_ROUNDING = 2000
+# The two runs differ by rounding: at most 6 units in the last place of the largest output on networks of 56 layers.
+_ROUNDING = 500
 
 
 def why_wrong(module: nn.Module, smaller: nn.Module, inputs: Sequence[torch.Tensor], *, cuts: Cuts) -> str:
