@@ -51,6 +51,15 @@ def test_every_count_fills_whole_vectors_while_there_are_several(tmp_path: Path)
                 assert len(step.keep) % 16 == 0
 
 
+def test_without_a_probe_the_importance_of_channels_steers(tmp_path: Path) -> None:
+    blind = search(tmp_path / "blind", workbench=ToyWorkbench(blind=True))
+    told = search(tmp_path / "told", settings=replace(SETTINGS, harm="importance"))
+    assert [trial.proposal.steps for trial in tried(blind) if trial.proposal] == [
+        trial.proposal.steps for trial in tried(told) if trial.proposal
+    ]
+    assert latency(blind.accepted[-1]) < 0.25 * latency(blind.dense)
+
+
 def test_a_step_aims_at_its_bite(tmp_path: Path) -> None:
     small = search(tmp_path / "small", settings=replace(SETTINGS, bite=0.02))
     large = search(tmp_path / "large", settings=replace(SETTINGS, bite=0.5))

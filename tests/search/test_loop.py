@@ -87,6 +87,18 @@ def test_a_large_batch_of_prices_is_asked_in_lots(tmp_path: Path) -> None:
     assert oracle.calls["estimate"] == 2
 
 
+def test_a_price_is_probed_where_that_is_asked_for(tmp_path: Path) -> None:
+    outcome = scripted(
+        tmp_path,
+        Proposal(parent=0, steps=(HALF_ONE,), price_only=True, probe=True),
+        Proposal(parent=0, steps=(HALF_TWO,), price_only=True),
+    )
+    asked, plain = outcome.trials[1:]
+    assert asked.probe_loss is not None
+    assert asked.probe_loss > 0.05
+    assert plain.probe_loss is None
+
+
 def test_a_candidate_that_passes_its_gates_is_accepted_with_everything_kept(tmp_path: Path) -> None:
     proposal = Proposal(parent=0, steps=(HALF_ONE,), max_ratio=0.99, min_accuracy=0.5, finetune_steps=5)
     trial = scripted(tmp_path, proposal).trials[1]

@@ -94,3 +94,39 @@ def test_an_accuracy_that_is_no_fraction_is_refused(value: float) -> None:
 def test_gradients_need_a_data_set() -> None:
     with pytest.raises(ConfigError, match="criterion 'taylor' needs a data set"):
         UserQuality(lambda module: 1.0, lambda module, epochs: None).gradients(tiny_net())
+
+
+def test_a_probe_is_the_same_every_time_and_changes_nothing() -> None:
+    quality = DataQuality(bright_data(), short=SHORT, final=SHORT, probe_images=50)
+    module = tiny_net()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    first = quality.probe(module)
+    assert first is not None
+    assert first == quality.probe(module) > 0
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert not any(part.training for part in module.modules())
+
+
+def test_a_trained_module_probes_better() -> None:
+    quality = DataQuality(bright_data(), short=SHORT, final=SHORT)
+    start = tiny_net()
+    trained = quality.probe(quality.finetune(start, steps=30, seed=0, final=False))
+    untrained = quality.probe(start)
+    assert trained is not None
+    assert untrained is not None
+    assert trained < untrained
+
+
+def test_stale_norm_statistics_do_not_show_in_a_probe() -> None:
+    quality = DataQuality(bright_data(), short=SHORT, final=SHORT)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    fresh = quality.probe(module.eval())
+    with torch.no_grad():
+        module.get_buffer("1.running_mean").add_(100)
+    assert quality.probe(module) == fresh
+
+
+def test_the_users_functions_are_not_probed() -> None:
+    assert UserQuality(lambda module: 1.0, lambda module, epochs: None).probe(tiny_net()) is None

@@ -107,6 +107,7 @@ class ToyWorkbench:
     damage: float = 0.2
     recovery: float = 0.8
     event: Callable[[], None] = nothing
+    blind: bool = False
     tested: int = 0
     identity: str = "toy"
     steps_per_epoch: int = 10
@@ -125,6 +126,10 @@ class ToyWorkbench:
     def finetune(self, model: CompressedModel, *, steps: int, seed: int, final: bool = False) -> CompressedModel:
         self.event()
         return model_of(toy_of(model).kept, self.recovery - (seed % 1000) * 1e-6)
+
+    def probe(self, model: CompressedModel) -> float | None:
+        self.event()
+        return None if self.blind else round(1 - self.evaluate(model).fraction, 6)
 
     def evaluate(self, model: CompressedModel) -> Accuracy:
         self.event()

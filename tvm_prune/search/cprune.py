@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.search.bundle import Bundle, Refused, choose
-from tvm_prune.search.options import Limits, Option, best_first, options_of
+from tvm_prune.search.options import Limits, Option, Price, best_first, options_of
 from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.trial import Proposal, ScoredGroup, State, Trial
 
@@ -37,7 +37,7 @@ class _Findings:
     """What is known about the incumbent's neighbours; forgotten when another model takes its place."""
 
     window: int
-    prices: dict[Steps, float | None] = field(default_factory=dict)
+    prices: dict[Steps, Price | None] = field(default_factory=dict)
     below: dict[str, int] = field(default_factory=dict)
     refused: Refused = field(default_factory=Refused)
 
@@ -79,16 +79,20 @@ class CPrune:
             unpriced = [option.steps for option in options if option.steps not in known.prices]
             if unpriced:
                 own: list[Steps] = [] if () in known.prices else [()]
-                return tuple(Proposal(parent=here.number, steps=steps, price_only=True) for steps in [*own, *unpriced])
-            price = known.prices.get(()) or here.latency_s
+                probe = self._settings.harm == "probe"
+                return tuple(
+                    Proposal(parent=here.number, steps=steps, price_only=True, probe=probe)
+                    for steps in [*own, *unpriced]
+                )
+            price = known.prices.get(()) or Price(latency_s=here.latency_s)
             self._trying = choose(
-                best_first(options, known.prices, incumbent_s=price),
-                target_s=self._bite * price,
-                least_s=(1.0 - self._settings.beta) * price,
+                best_first(options, known.prices, incumbent=price),
+                target_s=self._bite * price.latency_s,
+                least_s=(1.0 - self._settings.beta) * price.latency_s,
                 refused=known.refused,
             )
             if self._trying is not None:
-                return (self._proposal(here, self._trying, price),)
+                return (self._proposal(here, self._trying, price.latency_s),)
             if self._close_refused():
                 continue
             if not all_seen:
@@ -106,7 +110,9 @@ class CPrune:
             self._original = {group.name: group.width for group in trial.groups}
             self._move_to(trial, relative=1.0)
         elif trial.proposal.price_only:
-            self._findings.prices[trial.proposal.steps] = trial.cost.latency_s if trial.cost is not None else None
+            cost, loss = trial.cost, trial.probe_loss
+            price = Price(latency_s=cost.latency_s, probe_loss=loss) if cost is not None else None
+            self._findings.prices[trial.proposal.steps] = price
         else:
             self._judge(trial)
 
@@ -171,7 +177,7 @@ class CPrune:
             found.update({option.steps: option for option in fresh})
         return list(found.values()), True
 
-    def _proposal(self, here: _Incumbent, bundle: Bundle, price: float) -> Proposal:
+    def _proposal(self, here: _Incumbent, bundle: Bundle, price_s: float) -> Proposal:
         texts = [f"{option.text} ({option.note})" for option in bundle.options]
         return Proposal(
             parent=here.number,
@@ -179,7 +185,7 @@ class CPrune:
             max_ratio=self._settings.beta,
             min_accuracy=max(self._settings.alpha * here.accuracy, self._requirement - self._settings.recovery),
             finetune_steps=self._finetune_steps,
-            note=f"{'; '.join(texts)}; promises x{1 - bundle.saved_s / price:.3f}",
+            note=f"{'; '.join(texts)}; promises x{1 - bundle.saved_s / price_s:.3f}",
         )
 
     def _strike(self, bundle: Bundle) -> None:

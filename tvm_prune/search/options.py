@@ -10,7 +10,19 @@ from tvm_prune.search.prune_step import Stride, combine, keep_counts, output_ste
 from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.trial import ScoredGroup
 
-__all__ = ["Limits", "Option", "best_first", "best_units", "options_of", "prune_to"]
+__all__ = ["Limits", "Option", "Price", "best_first", "best_units", "options_of", "prune_to"]
+
+
+# Loss that one unit of importance is taken to cost at least, see `_harm`.
+_CHANCE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What a priced trial said: predicted latency, and the loss without training if it was probed."""
+
+    latency_s: float
+    probe_loss: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,29 +115,40 @@ def options_of(
 
 
 def best_first(
-    options: Iterable[Option], prices: Mapping[tuple[PruneStep, ...], float | None], *, incumbent_s: float
+    options: Iterable[Option], prices: Mapping[tuple[PruneStep, ...], Price | None], *, incumbent: Price
 ) -> list[tuple[Option, float]]:
-    """Return the options worth taking with the seconds each saves, most seconds saved per importance lost first.
+    """Return the options worth taking with the seconds each saves, most seconds saved per harm first.
 
-    `prices` holds predicted latencies (None = cannot be built). A count that costs no less than a larger count of the
+    `prices` holds what the options cost (None = cannot be built). A count that costs no less than a larger count of the
     same groups, or than the incumbent, is left out. Of options that share a group only the best stays.
     """
     cheapest: dict[frozenset[str], float] = {}
-    worth: list[tuple[Option, float]] = []
+    worth: list[tuple[float, Option, float]] = []
     for option in sorted(options, key=lambda option: -sum(len(step.keep) for step in option.steps)):
         price = prices.get(option.steps)
-        if price is None or price >= cheapest.get(option.groups, incumbent_s):
+        if price is None or price.latency_s >= cheapest.get(option.groups, incumbent.latency_s):
             continue
-        cheapest[option.groups] = price
-        worth.append((option, incumbent_s - price))
-    worth.sort(key=lambda pair: (-pair[1] / max(pair[0].loss, 1e-12), pair[0].text))
+        cheapest[option.groups] = price.latency_s
+        saved = incumbent.latency_s - price.latency_s
+        worth.append((saved / max(_harm(option, price, incumbent), 1e-12), option, saved))
+    worth.sort(key=lambda entry: (-entry[0], entry[1].text))
     chosen: list[tuple[Option, float]] = []
     taken: set[str] = set()
-    for option, saved in worth:
+    for _, option, saved in worth:
         if not taken & option.groups:
             taken |= option.groups
             chosen.append((option, saved))
     return chosen
+
+
+def _harm(option: Option, price: Price, incumbent: Price) -> float:
+    """Return the rise of the probed loss, or the importance lost where nothing was probed.
+
+    On few images a rise near zero is chance; there a small part of the importance decides between options.
+    """
+    if price.probe_loss is None or incumbent.probe_loss is None:
+        return option.loss
+    return max(price.probe_loss - incumbent.probe_loss, _CHANCE * option.loss)
 
 
 def _touches(row: Row, layers: Iterable[str]) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tvm_prune.errors import ConfigError, ModelError
 from tvm_prune.graph.importance import Gradients, accumulate_gradients
@@ -21,6 +22,7 @@ from tvm_prune.search.trial import Accuracy
 __all__ = ["DataQuality", "Quality", "UserQuality"]
 
 _GRADIENT_IMAGES = 1024
+_STATISTICS_IMAGES = 128
 
 
 class Quality(Protocol):
@@ -39,6 +41,9 @@ class Quality(Protocol):
     def finetune(self, module: nn.Module, *, steps: int, seed: int, final: bool) -> nn.Module:
         """Return a trained copy of `module`."""
 
+    def probe(self, module: nn.Module) -> float | None:
+        """Return how far off `module` is before any training (lower = better); None if that cannot be had cheaply."""
+
     def gradients(self, module: nn.Module) -> Gradients:
         """Return the mean gradient of the loss by parameter name, for the criterion "taylor"."""
 
@@ -47,11 +52,17 @@ class DataQuality:
     """A labelled data set: top-1 on its splits, cross-entropy training with `short` and `final` settings.
 
     `teacher` is distilled from where the settings give it a weight. The number of steps and the seed of a call replace
-    those of the settings.
+    those of the settings. `probe_images` of the training split are what `probe` looks at.
     """
 
     def __init__(
-        self, data: DataSet, *, short: TrainSettings, final: TrainSettings, teacher: nn.Module | None = None
+        self,
+        data: DataSet,
+        *,
+        short: TrainSettings,
+        final: TrainSettings,
+        teacher: nn.Module | None = None,
+        probe_images: int = 512,
     ) -> None:
         for settings in (short, final):
             if settings.distill_weight and teacher is None:
@@ -60,6 +71,9 @@ class DataQuality:
         self._short = short
         self._final = final
         self._teacher = teacher
+        # Always the same images, drawn over the whole split: some data sets are sorted by class.
+        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
+        self._sample = data.train.take(order[:probe_images])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -79,6 +93,31 @@ class DataQuality:
         settings = replace(self._final if final else self._short, epochs=None, steps=steps, seed=seed)
         teacher = self._teacher if settings.distill_weight else None
         return train(module, self._data, settings, teacher=teacher).module
+
+    def probe(self, module: nn.Module) -> float | None:
+        """Return the mean cross-entropy on a fixed sample of the training split.
+
+        The statistics of batch norm no longer fit a pruned network and would hide how good it can be; they are taken
+        anew from the sample first (Li et al., EagleEye, ECCV 2020, section 3.3).
+        """
+        probed = copy.deepcopy(module).eval()
+        inputs = normalised(self._sample.images, self._data)
+        norms = [part for part in probed.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        with torch.inference_mode():
+            if norms:
+                probed(inputs[:_STATISTICS_IMAGES])
+            probed.eval()
+            losses = [
+                functional.cross_entropy(probed(batch), labels, reduction="sum")
+                for batch, labels in zip(
+                    inputs.split(_STATISTICS_IMAGES), self._sample.labels.split(_STATISTICS_IMAGES), strict=True
+                )
+            ]
+        return float(sum(losses) / len(self._sample))
 
     def gradients(self, module: nn.Module) -> Gradients:
         """Return the mean gradient of the cross-entropy over the first images of the training split."""
@@ -129,6 +168,10 @@ class UserQuality:
             torch.manual_seed(seed)
             returned = self._finetune(student, steps)
         return student if returned is None else returned
+
+    def probe(self, module: nn.Module) -> float | None:
+        """Return None: the user's evaluation may be slow, and the importance of channels will do."""
+        return None
 
     def gradients(self, module: nn.Module) -> Gradients:
         """Refuse: there is no loss to differentiate. Raises ConfigError."""

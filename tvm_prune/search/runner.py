@@ -60,6 +60,11 @@ class TrialRunner:
             models = [
                 self.workbench.build(self.shelf.get(proposal.parent, trials), proposal.steps) for proposal in proposals
             ]
+        with watch.stage("probe"):
+            losses = [
+                self.workbench.probe(model) if proposal.probe else None
+                for proposal, model in zip(proposals, models, strict=True)
+            ]
         answers = watch.ask(self.oracle, lambda: self.oracle.estimate(models))
         seconds = watch.seconds(share=len(proposals))
         each, left = divmod(watch.measurements, len(proposals))
@@ -69,12 +74,13 @@ class TrialRunner:
                 proposal=proposal,
                 state=State.FAILED if isinstance(answer, Failure) else State.PRICED,
                 cost=None if isinstance(answer, Failure) else answer,
+                probe_loss=loss,
                 note=_failure_text(answer) if isinstance(answer, Failure) else "",
                 seed=trial_seed(self.run_seed, first + index),
                 seconds=seconds,
                 measurements=each + (index < left),
             )
-            for index, (proposal, answer) in enumerate(zip(proposals, answers, strict=True))
+            for index, (proposal, answer, loss) in enumerate(zip(proposals, answers, losses, strict=True))
         ]
 
     def carry_out(self, proposal: Proposal, trials: Sequence[Trial], *, number: int) -> Trial:

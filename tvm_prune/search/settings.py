@@ -26,7 +26,9 @@ class CPruneSettings:
 
     Candidates: `candidates` = "groups" (each dependency group by itself, combined by predicted gain) or "task" (the
     paper's: all groups that the task produces, together). The groups of the `tasks_per_iteration` most costly tasks are
-    priced at `counts_per_group` channel counts each; one step aims at `bite` of the incumbent's latency (0 = one
+    priced at `counts_per_group` channel counts each, and the seconds they save are set against their `harm`: "probe" =
+    the rise of the loss on `probe_images` training images without training (where the data can be had), "importance" =
+    the scores of the channels removed. One step aims at `bite` of the incumbent's latency (0 = one
     candidate a step). No group loses more than `max_sparsity` of its original channels.
 
     Training: short-term budget in optimizer steps or in epochs (exactly one of the two), the same for the final
@@ -47,9 +49,11 @@ class CPruneSettings:
     candidates: Literal["groups", "task"] = "groups"
     tasks_per_iteration: int = 3
     counts_per_group: int = 3
+    harm: Literal["probe", "importance"] = "probe"
+    probe_images: int = 512
     bite: float = 0.1
-    trials_per_task: int = 16
-    final_trials_per_task: int = 64
+    trials_per_task: int = 24
+    final_trials_per_task: int = 24
     short_term_steps: int | None = 100
     short_term_epochs: float | None = None
     short_term_lr: float = 0.01
@@ -70,6 +74,7 @@ class CPruneSettings:
         _within("accuracy_requirement", self.accuracy_requirement, 0.0, 1.0)
         for name in ("max_iterations", "tasks_per_iteration", "counts_per_group", "trials_per_task", "batch_size"):
             _within(name, getattr(self, name), 1, 10**6)
+        _within("probe_images", self.probe_images, 1, 10**6)
         _within("final_trials_per_task", self.final_trials_per_task, 1, 10**6)
         _within("latency_goal_s", self.latency_goal_s, 1e-9, 1e6)
         _within("speedup_goal", self.speedup_goal, 1.0, 1e6)
@@ -121,6 +126,7 @@ _PAPER = CPruneSettings(
     candidates="task",
     tasks_per_iteration=1,
     counts_per_group=1,
+    harm="importance",
     bite=0.0,
     trials_per_task=70,
     final_trials_per_task=700,
@@ -138,10 +144,11 @@ _DEMO = CPruneSettings(
     recovery=0.01,
     tasks_per_iteration=3,
     counts_per_group=2,
+    probe_images=256,
     bite=0.2,
     max_iterations=12,
-    trials_per_task=12,
-    final_trials_per_task=32,
+    trials_per_task=16,
+    final_trials_per_task=16,
     short_term_steps=40,
     final_steps=300,
     batch_size=64,

@@ -41,6 +41,9 @@ class Workbench(Protocol):
     def finetune(self, model: CompressedModel, *, steps: int, seed: int, final: bool = False) -> CompressedModel:
         """Return `model` trained for `steps` optimizer steps; `final` selects the settings of the last retraining."""
 
+    def probe(self, model: CompressedModel) -> float | None:
+        """Return how far off `model` is before any training, on a small sample (lower = better); None if unknown."""
+
     def evaluate(self, model: CompressedModel) -> Accuracy:
         """Return the accuracy on the validation split: the only one that decisions see."""
 
@@ -103,6 +106,11 @@ class TorchWorkbench:
         """Return `model` trained for `steps` optimizer steps; `final` selects the settings of the last retraining."""
         module = self._quality.finetune(model.module, steps=steps, seed=seed, final=final)
         return _with_module(model, module)
+
+    def probe(self, model: CompressedModel) -> float | None:
+        """Return the loss on a sample of the training split, to six digits; None with the user's own functions."""
+        loss = self._quality.probe(model.module)
+        return None if loss is None else float(f"{loss:.6g}")
 
     def evaluate(self, model: CompressedModel) -> Accuracy:
         """Return the accuracy on the validation split."""
