@@ -50,8 +50,8 @@ def test_a_small_net_learns_an_easy_problem() -> None:
 
 def test_lenet_learns_the_digits_in_seconds() -> None:
     data = load_data("digits")
-    result = train(build("lenet5"), data, TrainSettings(steps=120, batch_size=64, lr=0.05))
-    assert evaluate(result.module, data.val, data).fraction > 0.8
+    result = train(build("lenet5"), data, TrainSettings(steps=90, batch_size=64, lr=0.1))
+    assert evaluate(result.module, data.val, data).fraction > 0.9
 
 
 def test_the_input_module_is_left_alone_and_the_result_is_ready_for_use() -> None:
@@ -156,6 +156,7 @@ def test_label_smoothing_schedule_and_decay_reach_the_weights() -> None:
         {"schedule": "constant"},
         {"weight_decay": 0.1},
         {"momentum": 0.5},
+        {"clip_norm": 0.01},
         {"warmup_fraction": 0.5},
         {"precision": "bf16"},
         {"ema": 0.9},

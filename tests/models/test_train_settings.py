@@ -4,11 +4,12 @@ import pytest
 
 from tvm_prune.codec import decode, encode
 from tvm_prune.errors import ConfigError
-from tvm_prune.models.train_settings import FROM_SCRATCH, TrainSettings
+from tvm_prune.models.train_settings import TrainSettings
 
 
 def test_settings_survive_json() -> None:
-    assert decode(TrainSettings, encode(FROM_SCRATCH)) == FROM_SCRATCH
+    settings = TrainSettings(epochs=30, lr=0.2, precision="bf16", ema=0.999)
+    assert decode(TrainSettings, encode(settings)) == settings
 
 
 def test_an_unknown_key_is_named() -> None:

@@ -215,6 +215,7 @@ def fit(plan: Fit) -> tuple[nn.Module, int, float, tuple[Epoch, ...]]:
             # Steps are limited by the learner: with max_steps, Lightning miscounts after a resume.
             max_epochs=math.ceil(plan.total_steps / len(plan.batches)),
             min_epochs=0,
+            gradient_clip_val=plan.settings.clip_norm or None,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -16,9 +16,9 @@ from tvm_prune.codec import decode, encode
 from tvm_prune.errors import ConfigError
 from tvm_prune.models.datasets.batches import TrainBatches
 from tvm_prune.models.datasets.dataset import DataSet
-from tvm_prune.models.train_settings import FROM_SCRATCH, Epoch, Progress, TrainResult, TrainSettings
+from tvm_prune.models.train_settings import Epoch, Progress, TrainResult, TrainSettings
 
-__all__ = ["FROM_SCRATCH", "Epoch", "Progress", "TrainResult", "TrainSettings", "train"]
+__all__ = ["Epoch", "Progress", "TrainResult", "TrainSettings", "train"]
 
 
 def train(

@@ -13,11 +13,9 @@ class ZooEntry:
     """How to build a network and the one input it expects.
 
     `builder` takes (num_classes, in_channels) and returns a module with fresh random weights; `input_shape` is
-    channels, height, width of one sample; `peak_lr` the learning rate that trains it well from scratch at batch 128;
-    `summary` a few words for the list of networks.
+    channels, height, width of one sample; `summary` a few words for the list of networks.
     """
 
     builder: Callable[[int, int], nn.Module]
     input_shape: tuple[int, int, int]
-    peak_lr: float
     summary: str

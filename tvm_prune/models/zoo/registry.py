@@ -17,20 +17,14 @@ __all__ = ["ZOO", "build"]
 _IMAGE = (3, 32, 32)
 
 ZOO: dict[str, ZooEntry] = {
-    "lenet5": ZooEntry(builder=lenet5, input_shape=_IMAGE, peak_lr=0.05, summary="LeNet-5, no batch norm"),
-    "mobilenetv2": ZooEntry(
-        builder=mobilenetv2, input_shape=_IMAGE, peak_lr=0.2, summary="MobileNetV2 for CIFAR-size images"
-    ),
-    "mobilenetv2-0.5": ZooEntry(
-        builder=mobilenetv2_half, input_shape=_IMAGE, peak_lr=0.2, summary="MobileNetV2 at half width"
-    ),
-    "resnet18": ZooEntry(builder=resnet18, input_shape=_IMAGE, peak_lr=0.2, summary="ResNet-18 with a 3x3 stem"),
-    "resnet20": ZooEntry(builder=resnet20, input_shape=_IMAGE, peak_lr=0.2, summary="ResNet-20 for CIFAR-size images"),
-    "resnet32": ZooEntry(builder=resnet32, input_shape=_IMAGE, peak_lr=0.2, summary="ResNet-32 for CIFAR-size images"),
-    "resnet56": ZooEntry(builder=resnet56, input_shape=_IMAGE, peak_lr=0.2, summary="ResNet-56 for CIFAR-size images"),
-    "vgg16": ZooEntry(
-        builder=vgg16, input_shape=_IMAGE, peak_lr=0.2, summary="VGG-16 with batch norm and one linear layer"
-    ),
+    "lenet5": ZooEntry(builder=lenet5, input_shape=_IMAGE, summary="LeNet-5, no batch norm"),
+    "mobilenetv2": ZooEntry(builder=mobilenetv2, input_shape=_IMAGE, summary="MobileNetV2 for CIFAR-size images"),
+    "mobilenetv2-0.5": ZooEntry(builder=mobilenetv2_half, input_shape=_IMAGE, summary="MobileNetV2 at half width"),
+    "resnet18": ZooEntry(builder=resnet18, input_shape=_IMAGE, summary="ResNet-18 with a 3x3 stem"),
+    "resnet20": ZooEntry(builder=resnet20, input_shape=_IMAGE, summary="ResNet-20 for CIFAR-size images"),
+    "resnet32": ZooEntry(builder=resnet32, input_shape=_IMAGE, summary="ResNet-32 for CIFAR-size images"),
+    "resnet56": ZooEntry(builder=resnet56, input_shape=_IMAGE, summary="ResNet-56 for CIFAR-size images"),
+    "vgg16": ZooEntry(builder=vgg16, input_shape=_IMAGE, summary="VGG-16 with batch norm and one linear layer"),
 }
 
 
