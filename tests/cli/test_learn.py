@@ -22,7 +22,7 @@ def test_tables_name_model_split_and_figures(invoke: Invoke) -> None:
     text = invoke("train", "lenet5", "--epochs", "1", "--out", "lenet.safetensors").stdout
     assert "lenet5 on digits" in text
     assert "validation" in text
-    assert "lenet.safetensors: 7 optimizer steps" in text
+    assert "lenet.safetensors: 15 optimizer steps" in text
 
 
 def test_settings_of_training_can_be_changed_and_unknown_ones_are_named(invoke: Invoke) -> None:

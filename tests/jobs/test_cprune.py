@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.jobs.conftest import JOB, no_bundle
-from tvm_prune.errors import GoalError, JournalError, ModelError
+from tvm_prune.errors import ConfigError, GoalError, JournalError, ModelError
 from tvm_prune.jobs.apply import load_pruned
 from tvm_prune.jobs.cprune import Pruned, cprune
 from tvm_prune.jobs.report import load_report
@@ -120,3 +120,8 @@ def test_an_accuracy_above_the_dense_one_is_refused(lenet: Model, digits: DataSe
     job = replace(JOB, settings=CPruneSettings(accuracy_requirement=1.0))
     with pytest.raises(GoalError, match=r"1\.0000 is required but the dense model reaches"):
         cprune(lenet, digits, LinearOracle(), out=tmp_path, bundle=no_bundle, job=job)
+
+
+def test_an_oracle_that_cannot_compile_needs_a_bundler(lenet: Model, digits: DataSet, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="LinearOracle cannot compile the result; pass bundle="):
+        cprune(lenet, digits, LinearOracle(), out=tmp_path)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-import tvm_prune
+from tvm_prune import __version__
 from tvm_prune.cli.learn import evaluate, train
 from tvm_prune.cli.look import doctor, plan, tune
 from tvm_prune.cli.prune import cprune, report
@@ -32,7 +32,7 @@ for command in (doctor, plan, tune, cprune, train, evaluate, apply, export, run,
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(tvm_prune.__version__)
+        print(__version__)
         raise typer.Exit
 
 

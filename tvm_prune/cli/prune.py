@@ -88,7 +88,6 @@ def cprune(
     from tvm_prune.jobs.cprune import CPruneJob
     from tvm_prune.jobs.cprune import cprune as pruned
     from tvm_prune.jobs.dense import dense_weights
-    from tvm_prune.jobs.export import bundler
     from tvm_prune.jobs.folder import RunFolder
     from tvm_prune.report.document import report_sheets
     from tvm_prune.search.budget import Budget
@@ -120,11 +119,8 @@ def cprune(
                     uniform=baseline,
                     budget=Budget(seconds=max_seconds, trials=max_trials),
                     ignored_layers=tuple(ignore or ()),
-                    target=str(where),
                 )
-                result = pruned(
-                    network, images, oracle, out=out, bundle=bundler(oracle, name=network.name), job=job, watcher=screen
-                )
+                result = pruned(network, images, oracle, out=out, job=job, watcher=screen)
     except KeyboardInterrupt as error:
         print(f"\nStopped; {out} keeps every decision. To go on: {_same_command()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error

@@ -23,7 +23,7 @@ __all__ = ["Offer", "UniformPoint", "envelope_of", "offer_at", "run_baseline", "
 class UniformPoint:
     """One uniform network: `relative` is its latency over the dense one (paired), accuracy that on the test split.
 
-    `spread` is the distance between the 10th and 90th percentile of that ratio; `seconds` and `measurements` what it took.
+    `spread` is the distance between the 10th and 90th percentile of that ratio; `seconds` and `measurements` its price.
     """
 
     label: str

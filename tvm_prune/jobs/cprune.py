@@ -1,14 +1,17 @@
 """The main job: from a trained network to a smaller one, compiled, tuned, measured and reported."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from tvm_prune.errors import ModelError
+from tvm_prune.errors import ConfigError, ModelError
+from tvm_prune.jobs.export import bundler
 from tvm_prune.jobs.folder import RunFolder
 from tvm_prune.jobs.prune_run import Bundler, CPruneJob, Pruned, PruneRun
 from tvm_prune.jobs.watcher import Silent, Watcher
 from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.load import Model
 from tvm_prune.oracle.base import CostOracle
+from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.search.quality import Quality
 
 __all__ = ["CPruneJob", "Pruned", "cprune"]
@@ -20,13 +23,14 @@ def cprune(
     oracle: CostOracle,
     *,
     out: Path,
-    bundle: Bundler,
+    bundle: Bundler | None = None,
     job: CPruneJob | None = None,
     watcher: Watcher | None = None,
 ) -> Pruned:
     """Prune `model` and write the run folder `out`; called again after a kill it goes on where it was.
 
-    `data` is a data set, or the user's own functions (`UserQuality`); `bundle` compiles the result into a folder.
+    `data` is a data set, or the user's own functions (`UserQuality`). `bundle` compiles the result into a folder; by
+    default a CompilerOracle does it, while any other oracle has no compiler and needs one to be named.
     Raises ModelError for a model that cannot be pruned, GoalError for a goal that cannot be met, JournalError if `out`
     belongs to another run.
     """
@@ -35,11 +39,17 @@ def cprune(
             f"{model.source} is an exported archive: its channels cannot be removed any more. Load the Python class it "
             f"was exported from (package.module:function), or only measure it: tvm-prune tune {model.source}"
         )
+    job = job or CPruneJob()
+    if isinstance(oracle, CompilerOracle):
+        bundle = bundle or bundler(oracle, name=model.name)
+        job = replace(job, target=str(oracle.target))
+    if bundle is None:
+        raise ConfigError(f"a {type(oracle).__name__} cannot compile the result; pass bundle=, or a CompilerOracle")
     made = PruneRun(
         model=model,
         data=data,
         oracle=oracle,
-        job=job or CPruneJob(),
+        job=job,
         folder=RunFolder(out),
         watcher=watcher or Silent(),
     )

@@ -48,7 +48,7 @@ class CPruneJob:
     """What to do: the search's settings, the baseline, the budget of the search, layers that keep their channels.
 
     `uniform` None leaves the baseline out; its training steps are not used, it gets as many as the pruned model had in
-    all. `target` is the oracle's, in words, for the journal and the summary.
+    all. `target` is the oracle's, in words, for the journal and the summary; a CompilerOracle says it itself.
     """
 
     settings: CPruneSettings = field(default_factory=CPruneSettings)
