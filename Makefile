@@ -33,7 +33,7 @@ $(INSTALLED):
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python -m examples.demo --out runs/demo
+	$(BIN)/tvm-prune cprune resnet20 --data digits --preset demo --out runs/demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
