@@ -15,7 +15,7 @@ __all__ = ["STAMPED_ROUNDS", "Choice", "Compiled", "Form", "choose", "compile_mo
 Form = Literal["plain", "empty", "stamped"]
 
 # Runs of a stamped module that its buffer has room for.
-STAMPED_ROUNDS = 8
+STAMPED_ROUNDS = 32
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,12 @@ class Target:
 
     @classmethod
     def local(cls, *, threads: int | None = None) -> "Target":
-        """Detect this machine: LLVM's own name of the processor, physical cores, widest vectors."""
-        return cls(cpu=_host_cpu(), threads=threads or len(os.sched_getaffinity(0)), vector_bits=_host_vector_bits())
+        """Detect this machine: LLVM's own name of the processor, the cores this process may use, widest vectors."""
+        return cls(
+            cpu=_host_cpu(),
+            threads=len(os.sched_getaffinity(0)) if threads is None else threads,
+            vector_bits=_host_vector_bits(),
+        )
 
     @classmethod
     def parse(cls, text: str, *, threads: int | None = None) -> "Target":
@@ -56,6 +60,8 @@ class Target:
         text = text.strip()
         if text == "local":
             return cls.local(threads=threads)
+        if not text:
+            raise TargetError("the target is empty; type 'local' for this machine, or 'llvm --cpu=NAME --threads=N'")
         fields: dict[str, Any]
         if text.startswith("{"):
             try:

@@ -31,7 +31,7 @@ def steady_rounds(canary: Sequence[float]) -> list[int]:
     good = [number for number, value in enumerate(canary) if value <= usual * _DRIFT]
     if len(good) * 2 >= len(canary):
         return good
-    return sorted(range(len(canary)), key=lambda number: canary[number])[: (len(canary) + 1) // 2]
+    return sorted(sorted(range(len(canary)), key=lambda number: canary[number])[: (len(canary) + 1) // 2])
 
 
 def paired_ratio(incumbent: Sequence[float], candidate: Sequence[float]) -> Ratio:

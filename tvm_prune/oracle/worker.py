@@ -51,6 +51,7 @@ class Worker:
         """Start the process without waiting for it, so that several can import at once."""
         if self._process is not None and self._process.poll() is None:
             return
+        self.stop()  # closes the pipes of a process that died by itself
         environment = dict(os.environ)
         environment["TVM_NUM_THREADS"] = str(self.threads)
         root = str(Path(__file__).parents[2])
@@ -103,9 +104,9 @@ class Worker:
         except queue.Empty:
             self.stop()
             if starting:
-                raise ToolchainError(f"the {self.role} worker did not start within {timeout_s:.0f} s") from None
-            raise WorkerDied(f"no answer within {timeout_s:.0f} s; stopped") from None
-        if line is None:
+                raise ToolchainError(f"the {self.role} worker did not start within {timeout_s:g} s") from None
+            raise WorkerDied(f"no answer within {timeout_s:g} s; stopped") from None
+        if line is None or not line.endswith(b"\n"):  # the end, perhaps in the middle of an answer
             code = self._process.wait() if self._process is not None else None
             self.stop()
             if starting:

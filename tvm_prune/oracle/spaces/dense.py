@@ -25,11 +25,13 @@ _SERIAL_WEIGHTS = 100_000
 def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Candidate]:
     """Yield the points of the space for `function`, the likeliest first."""
     *_, wide, depth = anatomy.extents
+    exact = wide == anatomy.channels
     usable = divisors(wide, at_most=target.lanes)
     for lanes in reversed(usable[-2:]):
         for vectors in (v for v in (8, 4, 2, 1) if wide % (lanes * v) == 0):
             tiles = wide // (lanes * vectors)
-            variants = ["parallel"] if target.threads > 1 and tiles >= target.threads else ["serial"]
+            # A padded product is stored in one piece, so its tiles cannot go to several threads.
+            variants = ["parallel"] if exact and target.threads > 1 and tiles >= target.threads else ["serial"]
             if variants == ["parallel"] and wide * depth <= _SERIAL_WEIGHTS:
                 variants.append("serial")
             for variant in variants:
@@ -75,7 +77,7 @@ def _schedule(function: Any, anatomy: Anatomy, variant: str, lanes: int, vectors
     program = Program(
         space=NAME,
         space_version=VERSION,
-        variant=variant if exact else "serial",
+        variant=variant,
         axes={
             "out_c": Axis(
                 extent=anatomy.channels, padded_extent=wide, factors=(wide // (vectors * lanes), vectors, lanes)

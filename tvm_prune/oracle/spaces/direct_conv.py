@@ -44,29 +44,26 @@ def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Cand
     for extent in reduction:
         macs *= extent
     exact = wide == anatomy.channels
-    tiles = sorted(_tiles(anatomy, target), key=lambda tile: -_merit(tile, target))[:8]
+    tiles = sorted(_tiles(function, anatomy, target), key=lambda tile: -_merit(tile, target))[:8]
     for lanes, vectors, columns in tiles:
         for variant in _variants(anatomy, target, macs, lanes * vectors, exact):
             yield _schedule(function, anatomy, target, variant, lanes, vectors, columns)
 
 
-def _tiles(anatomy: Anatomy, target: Target) -> Iterator[tuple[int, int, int]]:
+def _tiles(function: Any, anatomy: Anatomy, target: Target) -> Iterator[tuple[int, int, int]]:
     """Yield (lanes, vectors, columns) whose accumulators fit the registers."""
     _, _, width, wide, *_ = anatomy.extents
     per_group = wide
     if anatomy.kind == "grouped":
         # All lanes of a vector must read the same input channels.
-        per_group = max(1, wide // _groups(anatomy))
+        groups = int(function.params[0].shape[-1]) // anatomy.extents[-1]
+        per_group = wide // groups
     usable = divisors(per_group, at_most=target.lanes)
     best_lanes = usable[-2:] if usable[-1] < target.lanes else usable[-1:]
     column_tiles = divisors(width, at_most=16)
     for lanes, vectors, columns in product(best_lanes, (1, 2, 4, 8), column_tiles):
         if wide % (lanes * vectors) == 0 and vectors * columns <= _REGISTERS:
             yield lanes, vectors, columns
-
-
-def _groups(anatomy: Anatomy) -> int:
-    return max(1, anatomy.channels // max(1, anatomy.extents[-1]))
 
 
 def _merit(tile: tuple[int, int, int], target: Target) -> float:
