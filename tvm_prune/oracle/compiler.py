@@ -35,6 +35,8 @@ __all__ = ["CompilerOracle"]
 
 # Outputs of the compiled module may differ from torch by this much, relative to the largest output.
 _PARITY_TOLERANCE = 1e-3
+# Modules that stay loaded for the next comparison; at least two.
+_KEPT_MODULES = 16
 
 
 @dataclass(frozen=True)
@@ -178,13 +180,17 @@ class CompilerOracle:
                 if isinstance(item, Failure):
                     return item
                 names.append(self._module(model, item))
-            if names[0] == names[1]:
+            twin = names[0] == names[1]
+            if twin:
                 names[1] = self._module(candidate, prepared[1], again=True)  # type: ignore[arg-type]
             try:
                 with self._clock("measure"):
                     times = self._bench.times(names)
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
+            finally:
+                if twin:
+                    self._bench.remove(names[1])
         return paired_ratio(times[names[0]], times[names[1]])
 
     # --- beyond the contract ------------------------------------------------------------------------------------------
@@ -228,11 +234,10 @@ class CompilerOracle:
         with torch.no_grad():
             outputs = model.module.eval()(*model.example_inputs)
         expected = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-        worst, scale = 0.0, 1e-6
-        for mine, theirs in zip(found, expected, strict=True):
-            array = theirs.detach().numpy()
-            worst = max(worst, float(np.abs(mine - array).max()))
-            scale = max(scale, float(np.abs(array).max()))
+        arrays = [theirs.detach().numpy() for theirs in expected]
+        # numpy's maximum, unlike Python's, keeps what is not a number: that is no parity either.
+        worst = float(np.max([np.abs(mine - array).max() for mine, array in zip(found, arrays, strict=True)]))
+        scale = max(1e-6, float(np.max([np.abs(array).max() for array in arrays])))
         if not worst <= _PARITY_TOLERANCE * scale:
             raise ParityError(
                 f"the compiled module differs from torch by {worst:.3g} where outputs reach {scale:.3g}; "
@@ -356,9 +361,11 @@ class CompilerOracle:
             if again:
                 return name
             self._names[key] = name
-            if len(self._names) > 16:
+            if len(self._names) > _KEPT_MODULES:
                 oldest = next(iter(self._names))
                 self._bench.remove(self._names.pop(oldest))
+        # Back to the end of the queue: an incumbent must not go when its sixteenth rival comes.
+        self._names[key] = self._names.pop(key)
         return self._names[key]
 
     def _measure_table(self, model: CompressedModel, item: _Prepared) -> ProgramTable:

@@ -60,19 +60,12 @@ def lower(model: CompressedModel) -> Lowered:
     Raises ExportError, InputShapeError, UnsupportedOperatorError or UnlinkedLayerError, each saying what to change.
     """
     from tvm import relax
-    from tvm.relax.frontend.torch import from_exported_program
 
     from relay_passes.pipeline import graph_passes
 
     module = fold_batchnorm(model.module, model.example_inputs)
     program = export(module, model.example_inputs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytree, from inside the importer
-        try:
-            imported = from_exported_program(program, keep_params_as_input=True)
-        except (AssertionError, NotImplementedError, KeyError, ValueError, RuntimeError, TypeError) as error:
-            raise UnsupportedOperatorError(_operator_text(error)) from error
-    detached, params = relax.frontend.detach_params(imported)
+    detached, params = relax.frontend.detach_params(_imported(program))
     count = int(detached["main"].attrs["num_input"])
     names = [var.name for var in detached["main"].params[count:]]
     state = {name: np.ascontiguousarray(value.numpy()) for name, value in zip(names, params["main"], strict=True)}
@@ -83,7 +76,7 @@ def lower(model: CompressedModel) -> Lowered:
     placeholders = {
         name: layer_of[owner.rpartition(".")[0]]
         for name, owner in owners.items()
-        if owner.rpartition(".")[0] in layer_of and owner.endswith((".weight", ".bias"))
+        if owner.rpartition(".")[0] in layer_of and owner.rpartition(".")[2] in ("weight", "bias")
     }
     lowered = Lowered(
         graph=graph_passes()(detached),
@@ -94,6 +87,27 @@ def lower(model: CompressedModel) -> Lowered:
     )
     _check_links(lowered, layer_of)
     return lowered
+
+
+def _imported(program: torch.export.ExportedProgram) -> Any:
+    """Return `program` as a Relax module. Raises UnsupportedOperatorError naming what has no converter.
+
+    The importer is asked for the operators as they are first: taking them apart costs more than all else here. Only a
+    model with an operator it does not know that way is decomposed.
+    """
+    from tvm.relax.frontend.torch import from_exported_program
+
+    refused = (AssertionError, NotImplementedError, KeyError, ValueError, RuntimeError, TypeError)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytree, from inside the importer
+        try:
+            return from_exported_program(program, keep_params_as_input=True, run_ep_decomposition=False)
+        except refused:
+            pass
+        try:
+            return from_exported_program(program, keep_params_as_input=True)
+        except refused as error:
+            raise UnsupportedOperatorError(_operator_text(error)) from error
 
 
 def export(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
@@ -146,7 +160,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _operator_text(error: Exception) -> str:
-    operators = sorted(set(re.findall(r"[\w.]*::?[\w.]+|\b[a-z_]+\.(?:default|Tensor|Scalar|int|dim)\b", str(error))))
+    operators = sorted(set(re.findall(r"[\w.]*::?[\w.]+|\b\w+\.(?:default|Tensor|Scalar|int|dim)\b", str(error))))
     found = ", ".join(operators) if operators else _first_line(error)
     return (
         f"TVM's importer has no converter for: {found}. "

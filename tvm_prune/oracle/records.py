@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 _WORKLOADS = "database_workload.json"
 _TUNING = "database_tuning_record.json"
+# Stands where a workload that could not be read was: later ones are counted by their line.
+_GONE = "[null, null]"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Records:
 
     def __init__(self, folder: Path, target: Target) -> None:
         self.folder = folder
-        self.target = target
+        # TVM fills in what a target leaves open, and records hold the filled form.
+        self._target_key = target_key(target.to_tvm().export())
         self._workload_line: dict[str, int] = {}
         self._workload_json: list[Any] = []
         self._best: dict[str, Record] = {}
@@ -85,10 +88,11 @@ class Records:
     def _lines(self, name: str) -> list[tuple[str, Any]]:
         """Return (text, value) of every line; value None for a line that is no JSON list of two."""
         path = self.folder / name
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
             return []
         found = []
-        for text in path.read_bytes().decode(errors="replace").splitlines():
+        # Not splitlines(): it would cut garbage at other characters too, and workloads are counted by line.
+        for text in path.read_bytes().decode(errors="replace").removesuffix("\n").split("\n"):
             value = None
             with contextlib.suppress(json.JSONDecodeError):
                 value = json.loads(text)
@@ -100,6 +104,9 @@ class Records:
         workloads, tuning = self._lines(_WORKLOADS), self._lines(_TUNING)
         broken: list[str] = []
         for number, (text, value) in enumerate(workloads):
+            if text == _GONE:
+                self._workload_json.append(None)
+                continue
             if value is None or not isinstance(value[0], str):
                 # The line keeps its place: later lines of the other file count by it.
                 broken.append(text)
@@ -124,7 +131,7 @@ class Records:
             for text in broken:
                 append_line(self.folder / "quarantine.jsonl", json.dumps(text))
             write_atomically(self.folder / _TUNING, "".join(f"{text}\n" for text in kept))
-            placeholders = (text if value is not None else "[null, null]" for text, value in workloads)
+            placeholders = (text if value is not None else _GONE for text, value in workloads)
             write_atomically(self.folder / _WORKLOADS, "".join(f"{text}\n" for text in placeholders))
 
     def _key_of(self, value: Any) -> tuple[str | None, Any]:
@@ -136,7 +143,7 @@ class Records:
             return None, record
         program = program_of_trace(trace, latency_s=float(sorted(seconds)[len(seconds) // 2]))
         if (
-            not same_target(target, self.target)
+            target_key(target) != self._target_key
             or program is None
             or SPACES.get(program.space) != program.space_version
         ):
@@ -166,18 +173,16 @@ class Records:
             append_line(self.folder / _WORKLOADS, json.dumps(workload_json))
             self._workload_line[key] = len(self._workload_json)
             self._workload_json.append(workload_json)
+        lines = []
         for record, seconds in results:
             trace, _none, target, arguments = record
             complete = [trace, seconds, target, arguments]
-            append_line(self.folder / _TUNING, json.dumps([self._workload_line[key], complete]))
+            lines.append(json.dumps([self._workload_line[key], complete]))
             self._remember(key, complete)
+        if lines:
+            append_line(self.folder / _TUNING, "\n".join(lines))  # forced to disk once, not once a trial
 
 
-def same_target(recorded: Any, target: Target) -> bool:
-    """Whether a record's target (TVM's JSON form) is the one programs are wanted for."""
-    return bool(
-        recorded.get("kind") == target.kind
-        and recorded.get("mcpu", "") == target.cpu
-        and recorded.get("mtriple", "") == target.triple
-        and recorded.get("num-cores") == target.threads
-    )
+def target_key(target: Any) -> tuple[Any, ...]:
+    """Return what makes programs of two targets exchangeable, from a target in TVM's JSON form."""
+    return tuple(target.get(name) for name in ("kind", "mcpu", "mtriple", "num-cores"))

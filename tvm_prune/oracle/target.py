@@ -1,5 +1,6 @@
 """What code is generated for: kind, processor and threads. Text and JSON in and out; "local" detects this machine."""
 
+import difflib
 import json
 import os
 import platform
@@ -98,18 +99,28 @@ class Target:
         return dict(encode(self))
 
     def to_tvm(self) -> Any:
-        """Return TVM's own target object."""
+        """Return TVM's own target object. Raises TargetError for a processor of this machine's kind that LLVM lacks."""
         import tvm
 
+        if self.cpu and not self.triple:
+            # LLVM would take the slowest processor instead and say so on stderr only. With a triple of which it knows
+            # nothing, the question itself crashes, so other machines' processors are not asked about.
+            known = {
+                "generic",
+                *map(str, tvm.get_global_func("target.llvm_get_cpu_archlist")(tvm.target.Target("llvm"))),
+            }
+            if self.cpu not in known:
+                near = ", ".join(difflib.get_close_matches(self.cpu, known)) or "none is alike"
+                raise TargetError(
+                    f"target cpu {self.cpu!r} is not known to LLVM on this machine (alike: {near}); type 'local' to "
+                    "detect it, or give --triple= for another kind of machine"
+                )
         fields: dict[str, Any] = {"kind": self.kind, "num-cores": self.threads}
         if self.cpu:
             fields["mcpu"] = self.cpu
         if self.triple:
             fields["mtriple"] = self.triple
-        try:
-            return tvm.target.Target(fields)
-        except (ValueError, RuntimeError, TypeError) as error:
-            raise TargetError(f"TVM refuses the target {self}: {error}") from error
+        return tvm.target.Target(fields)
 
 
 def _host_cpu() -> str:

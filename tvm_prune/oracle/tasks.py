@@ -13,11 +13,18 @@ __all__ = ["Kernel", "TaskGraph", "Variant", "task_graph"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An unscheduled PrimFunc and its workload: `key` is the structural hash under which it is recorded."""
+    """An unscheduled PrimFunc; `key` is its structural hash, as the records' workloads carry it."""
 
     key: str
     function: Any
-    workload_json: Any
+
+    def workload_json(self) -> Any:
+        """Return the workload as the tuning database writes it; the large half is the module's own JSON."""
+        import tvm
+        from tvm.s_tir.meta_schedule.database import Workload
+
+        found = Workload(tvm.IRModule({"main": self.function})).as_json()
+        return [str(found[0]), str(found[1])]
 
 
 @dataclass(frozen=True)
@@ -43,22 +50,33 @@ class TaskGraph:
 
 
 def kernel(function: Any) -> Kernel:
-    """Return `function` with its workload hash."""
+    """Return `function` with its structural hash."""
     import tvm
-    from tvm.s_tir.meta_schedule.database import Workload
+    import tvm_ffi
 
     # The name of a kernel is no part of what it computes.
     plain = function.without_attr("global_symbol") if "global_symbol" in (function.attrs or {}) else function
-    workload = Workload(tvm.IRModule({"main": plain})).as_json()
-    return Kernel(key=str(workload[0]), function=plain, workload_json=[str(workload[0]), str(workload[1])])
+    return Kernel(key=str(tvm_ffi.structural_hash(tvm.IRModule({"main": plain}))), function=plain)
 
 
-def _padded_counts(channels: int, target: Target) -> list[int]:
-    """Return larger counts that may run faster than `channels`: whole vectors, and whole half vectors."""
-    lanes = target.lanes
-    if channels % lanes == 0 or channels < 3:
-        return []
-    return sorted({-(-channels // step) * step for step in (lanes, lanes // 2)} - {channels})
+def _padded_count(channels: int, target: Target) -> int | None:
+    """Return a larger count that may run faster than `channels`, None where whole vectors cover it as it is.
+
+    A count is covered by vectors of its largest divisor that fits one. Where that takes more vectors than rounding up would
+    (17 = 17 x 1), or odd vectors, the next multiple of 4 that takes the fewest is worth a try.
+    """
+
+    def vectors(count: int) -> int:
+        return count // max(lanes for lanes in range(1, target.lanes + 1) if count % lanes == 0)
+
+    fewest = -(-channels // target.lanes)
+    if channels < 3 or (channels % 4 == 0 and vectors(channels) == fewest):
+        return None
+    return next(
+        count
+        for count in range(-(-(channels + 1) // 4) * 4, channels + 4 * target.lanes, 4)
+        if vectors(count) == fewest
+    )
 
 
 def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
@@ -74,24 +92,24 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
     variants: dict[str, dict[int | None, Variant]] = {
         found.key: {None: Variant(None, found)} for found in kernels.values()
     }
-    wishes = {
-        call: _padded_counts(anatomies[site.kernel].channels, target)
-        for call, site in enumerate(sites)
-        if anatomies[site.kernel].kind in ("conv2d", "depthwise", "dense") and placeholders[call]
-    }
-    for rank in range(max((len(counts) for counts in wishes.values()), default=0)):
-        wider = {placeholders[call]: counts[rank] for call, counts in wishes.items() if rank < len(counts)}
-        padded_module, padded_sites = lowered.fuse(tvm_target, {name: count for name, count in wider.items() if name})
+    wider = {}
+    for call, site in enumerate(sites):
+        anatomy, name = anatomies[site.kernel], placeholders[call]
+        padded = _padded_count(anatomy.channels, target) if anatomy.kind in ("conv2d", "depthwise", "dense") else None
+        if name is not None and padded is not None:
+            wider[name] = padded
+    if wider:
+        padded_module, padded_sites = lowered.fuse(tvm_target, wider)
         assert len(padded_sites) == len(sites)
         made: dict[str, Kernel] = {}
-        for call, (site, padded) in enumerate(zip(sites, padded_sites, strict=True)):
+        for call, (site, padded_site) in enumerate(zip(sites, padded_sites, strict=True)):
             name = placeholders[call]
             if name is None or name not in wider:
                 continue
-            if padded.kernel not in made:
-                made[padded.kernel] = kernel(padded_module[padded.kernel])
+            if padded_site.kernel not in made:
+                made[padded_site.kernel] = kernel(padded_module[padded_site.kernel])
             key = kernels[site.kernel].key
-            variants[key].setdefault(wider[name], Variant(wider[name], made[padded.kernel]))
+            variants[key].setdefault(wider[name], Variant(wider[name], made[padded_site.kernel]))
 
     layers: dict[str, list[str]] = {}
     weights: dict[str, list[str]] = {}

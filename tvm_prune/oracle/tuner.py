@@ -182,7 +182,7 @@ class Tuner:
         times: dict[str, list[float]] = {}
         message = "no candidate ran"
         buffers = [[[int(extent) for extent in param.shape], str(param.dtype)] for param in item.kernel.function.params]
-        in_flight = ""
+        in_flight: str | None = None
 
         def note(event: Any) -> None:
             nonlocal in_flight
@@ -193,6 +193,7 @@ class Tuner:
                 self.trials += 1
 
         while remaining:
+            in_flight = None
             request = {
                 "library": str(item.library),
                 "symbols": remaining,
@@ -204,8 +205,11 @@ class Tuner:
             try:
                 final = self.runner.request("time_kernels", request, timeout_s=self.settings.run_timeout_s, emit=note)
             except WorkerDied as error:
+                if in_flight is None:
+                    message = str(error)  # the library itself is at fault: asking again would not end
+                    break
                 message = f"{in_flight}: {error}"
-                self.trials += 1
+                self.trials += in_flight not in times
                 remaining = [name for name in remaining if name not in times and name != in_flight]
                 continue
             times.update(final)
@@ -215,4 +219,4 @@ class Tuner:
             return
         best = sorted(times, key=lambda symbol: statistics.median(times[symbol]))
         record_of = {candidate["symbol"]: candidate["record"] for candidate in item.candidates}
-        self.records.commit(item.kernel.workload_json, [(record_of[name], times[name]) for name in best])
+        self.records.commit(item.kernel.workload_json(), [(record_of[name], times[name]) for name in best])
