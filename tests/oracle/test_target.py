@@ -1,0 +1,94 @@
+"""Targets: detection, text and JSON both ways, and what is refused."""
+
+import json
+import platform
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvm_prune.errors import TargetError
+from tvm_prune.oracle.target import Target
+
+targets = st.builds(
+    Target,
+    cpu=st.sampled_from(["", "znver4", "cortex-a72"]),
+    triple=st.sampled_from(["", "aarch64-linux-gnu"]),
+    threads=st.integers(1, 256),
+    vector_bits=st.sampled_from([128, 256, 512]),
+)
+
+
+def test_this_machine_is_detected() -> None:
+    target = Target.parse("local")
+    assert target == Target.local()
+    assert target.kind == "llvm"
+    assert target.cpu
+    assert target.threads >= 1
+    assert target.lanes * 32 == target.vector_bits
+    if platform.system() == "Linux" and platform.machine() == "x86_64":
+        with open("/proc/cpuinfo") as file:
+            wide = " avx512f" in file.read()
+        assert (target.vector_bits == 512) == wide
+
+
+def test_the_detected_target_is_one_tvm_knows() -> None:
+    target = Target.local(threads=2)
+    made = target.to_tvm()
+    assert str(made.kind) == "llvm" or made.kind.name == "llvm"
+    assert made.attrs["mcpu"] == target.cpu
+    assert int(made.attrs["num-cores"]) == 2
+
+
+def test_threads_can_be_asked_for() -> None:
+    assert Target.local(threads=3).threads == 3
+    assert Target.parse("local", threads=5).threads == 5
+    assert Target.parse("llvm --threads=4", threads=2).threads == 2
+
+
+@given(target=targets)
+def test_text_and_json_bring_a_target_back(target: Target) -> None:
+    assert Target.parse(str(target)) == target
+    assert Target.parse(json.dumps(target.to_json())) == target
+
+
+def test_tvms_own_option_names_are_understood() -> None:
+    text = "llvm -mcpu=znver4 --mtriple=x86_64-linux-gnu -num-cores=8 --vector-bits=512"
+    assert Target.parse(text) == Target(cpu="znver4", triple="x86_64-linux-gnu", threads=8, vector_bits=512)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty.*type 'local'"),
+        ("cuda", "target kind 'cuda' is not supported; use 'local'"),
+        ("llvm --opt=3", "option '--opt=3' is not understood.*--cpu="),
+        ("llvm extra", "option 'extra' is not understood"),
+        ("llvm --threads=0", "threads 0 is not in 1..256"),
+        ("llvm --threads=two", "threads: Input should be a valid integer"),
+        ("llvm --vector-bits=100", "vector_bits 100 is not 128, 256 or 512"),
+        ('{"kind": "llvm", "colour": "red"}', "colour: Unexpected keyword argument"),
+        ('{"kind": "llvm"', "is not JSON"),
+    ],
+)
+def test_a_target_that_cannot_be_understood_says_why(text: str, message: str) -> None:
+    with pytest.raises(TargetError, match=message):
+        Target.parse(text)
+
+
+def test_no_thread_at_all_is_refused() -> None:
+    with pytest.raises(TargetError, match="threads 0 is not in"):
+        Target.local(threads=0)
+
+
+def test_a_processor_that_llvm_lacks_is_refused_with_those_alike() -> None:
+    with pytest.raises(TargetError, match=r"cpu 'znver44' is not known to LLVM.*znver4.*type 'local'"):
+        Target(cpu="znver44").to_tvm()
+    with pytest.raises(TargetError, match="alike: none is alike"):
+        Target(cpu="???").to_tvm()
+
+
+def test_a_processor_of_another_kind_of_machine_is_taken_as_it_is() -> None:
+    made = Target(cpu="cortex-a72", triple="aarch64-linux-gnu").to_tvm()
+    assert made.attrs["mcpu"] == "cortex-a72"
+    assert made.attrs["mtriple"] == "aarch64-linux-gnu"

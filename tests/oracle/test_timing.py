@@ -1,0 +1,67 @@
+"""Figures from timings: percentiles, spreads, paired ratios, and rounds in which the machine was itself."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvm_prune.oracle.timing import keep, median_and_spread, paired_ratio, percentile, steady_rounds
+
+times = st.lists(st.floats(1e-6, 1e-1), min_size=1, max_size=40)
+
+
+@given(values=times, percent=st.floats(0, 100))
+def test_a_percentile_is_numpys(values: list[float], percent: float) -> None:
+    assert percentile(values, percent) == pytest.approx(float(np.percentile(values, percent)))
+
+
+def test_median_and_spread_are_worked_by_hand() -> None:
+    assert median_and_spread([5.0, 1.0, 2.0, 4.0, 3.0]) == pytest.approx((3.0, 4.6 - 1.4))
+    assert median_and_spread([2.0]) == (2.0, 0.0)
+
+
+def test_a_ratio_pairs_blocks_so_that_a_change_of_speed_cancels() -> None:
+    incumbent = [1.0, 1.0, 2.0, 2.0]
+    ratio = paired_ratio(incumbent, [0.5 * value for value in incumbent])
+    assert (ratio.low, ratio.median, ratio.high) == (0.5, 0.5, 0.5)
+    assert (ratio.incumbent_s, ratio.candidate_s, ratio.blocks) == (1.5, 0.75, 4)
+    assert ratio.clears(0.5)
+    assert not ratio.clears(0.49)
+
+
+def test_series_of_different_length_are_not_paired() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        paired_ratio([1.0, 2.0], [1.0])
+
+
+@given(pairs=st.lists(st.tuples(st.floats(1e-6, 1e-1), st.floats(1e-6, 1e-1)), min_size=1, max_size=30))
+def test_a_ratio_lies_in_its_interval(pairs: list[tuple[float, float]]) -> None:
+    ratio = paired_ratio([one for one, _ in pairs], [other for _, other in pairs])
+    assert 0 < ratio.low <= ratio.median * (1 + 1e-9)
+    assert ratio.median <= ratio.high * (1 + 1e-9)
+    back = paired_ratio([other for _, other in pairs], [one for one, _ in pairs])
+    assert back.blocks == ratio.blocks
+    if len(pairs) % 2:
+        assert back.median == pytest.approx(1 / ratio.median)
+
+
+def test_rounds_in_which_the_canary_was_slow_are_left_out() -> None:
+    assert steady_rounds([1.0, 1.01, 1.2, 1.0, 1.02, 1.5]) == [0, 1, 3, 4]
+
+
+def test_at_least_half_of_the_rounds_stay() -> None:
+    assert steady_rounds([1.0, 2.0, 3.0, 4.0, 5.0]) == [0, 1, 2]
+
+
+@given(canary=times)
+def test_the_rounds_kept_are_in_order_and_never_slower_than_those_left_out(canary: list[float]) -> None:
+    kept = steady_rounds(canary)
+    assert kept == sorted(set(kept))
+    assert len(kept) * 2 >= len(canary)
+    rest = [value for number, value in enumerate(canary) if number not in kept]
+    if rest:
+        assert max(canary[number] for number in kept) <= min(rest)
+
+
+def test_all_series_keep_the_same_rounds() -> None:
+    assert keep({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]}, [0, 2]) == {"a": [1.0, 3.0], "b": [4.0, 6.0]}
