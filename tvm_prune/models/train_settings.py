@@ -30,7 +30,7 @@ class TrainSettings:
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    clip_norm: Annotated[float, Field(ge=0)] = 3.0
     warmup_fraction: Fraction = 0.1
     schedule: Literal["cosine", "constant"] = "cosine"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
