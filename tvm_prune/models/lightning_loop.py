@@ -1,16 +1,12 @@
 """The training loop proper, on Lightning. Kept apart from train.py because importing Lightning takes seconds."""
 
-import contextlib
 import copy
 import hashlib
 import logging
 import math
 import os
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from tvm_prune.files import disk_full_is_named
 from tvm_prune.models.datasets.batches import TrainBatches
 from tvm_prune.models.datasets.dataset import DataSet
 from tvm_prune.models.evaluate import checked_logits, evaluate
+from tvm_prune.models.lightning_manners import interruptible, quiet
 from tvm_prune.models.train_settings import Epoch, Progress, TrainSettings
 
 __all__ = ["CHECKPOINT", "Fit", "fit"]
@@ -207,7 +204,7 @@ def fit(plan: Fit) -> tuple[nn.Module, int, float, tuple[Epoch, ...]]:
     """Train `plan.module` in place; return (trained module, steps, seconds, history)."""
     learner = _Learner(plan)
     resume = _checkpoint_of(plan)
-    with _quiet(), torch.random.fork_rng():
+    with quiet(), torch.random.fork_rng():
         trainer = Trainer(
             accelerator="auto",
             devices="auto",
@@ -222,7 +219,7 @@ def fit(plan: Fit) -> tuple[nn.Module, int, float, tuple[Epoch, ...]]:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with _interruptible(trainer):
+        with interruptible(trainer):
             trainer.fit(learner, plan.batches, ckpt_path=resume, weights_only=True)
     trained = learner.result()
     for after, before in zip(trained.parameters(), plan.module.parameters(), strict=True):
@@ -246,39 +243,3 @@ def _checkpoint_of(plan: Fit) -> Path | None:
             "use another checkpoint folder, or remove that file to start anew."
         )
     return path
-
-
-@contextlib.contextmanager
-def _interruptible(trainer: Trainer) -> Iterator[None]:
-    """Let Ctrl-C through: Lightning would turn it into an exit and leave the process deaf to the next one."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        if not trainer.interrupted:
-            raise
-        raise KeyboardInterrupt from stop
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    names = (
-        "lightning.pytorch",
-        "lightning.fabric",
-        "lightning.pytorch.utilities.rank_zero",
-        "lightning.pytorch.accelerators.cuda",
-    )
-    before = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
