@@ -131,9 +131,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="trained weights (safetensors)")
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--data-dir", type=Path, help="folder of the data set")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/benchmark-cprune"), help="folder of the runs, one a seed"
-    )
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-cprune"), help="one run folder a seed in it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the search")

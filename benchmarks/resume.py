@@ -23,7 +23,7 @@ KILLS = 3
 def command(out: Path) -> list[str]:
     """Return the command that is killed and repeated."""
     options = ["--data", "digits", "--preset", "demo", "--train-epochs", "5", "--uniform", "0.5", "--out", str(out)]
-    return [sys.executable, "-m", "tvm_prune.cli", "cprune", "lenet5", *options]
+    return [str(Path(sys.executable).with_name("tvm-prune")), "cprune", "lenet5", *options]
 
 
 def journal(out: Path) -> list[str]:
