@@ -5,7 +5,7 @@ A dataclass that crosses a file border sets ``__pydantic_config__ = STRICT``; `d
 
 import json
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -19,24 +19,24 @@ Value = TypeVar("Value")
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: type[object]) -> TypeAdapter[object]:
     return TypeAdapter(kind)
 
 
-def encode(value: Any) -> Any:
+def encode(value: object) -> Any:
     """Return `value` (a dataclass, or a container of them) as plain JSON types."""
     return _adapter(type(value)).dump_python(value, mode="json")
 
 
-def dumps(value: Any) -> str:
+def dumps(value: object) -> str:
     """Return `value` as one line of JSON with sorted keys, so that equal values give equal text."""
     return json.dumps(encode(value), sort_keys=True)
 
 
-def decode(kind: type[Value], data: Any) -> Value:
+def decode(kind: type[Value], data: object) -> Value:
     """Return plain JSON types as a `kind`. Raises ConfigError naming each bad field."""
     try:
-        return _adapter(kind).validate_python(data)
+        return cast(Value, _adapter(kind).validate_python(data))
     except ValidationError as error:
         places = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}" for item in error.errors()
