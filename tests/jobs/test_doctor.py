@@ -22,7 +22,8 @@ class Unknown(nn.Module):
         self.layer = nn.Conv2d(3, 4, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.det(self.layer(x))
+        made: torch.Tensor = torch.linalg.det(self.layer(x))
+        return made
 
 
 @pytest.fixture(scope="module")
