@@ -1,6 +1,7 @@
 """CPrune on the toy: it finds the speed-up, respects its gates and ends for a reason."""
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.cost import Failure, Ratio
 from tvm_prune.search.cprune import CPrune
 from tvm_prune.search.outcome import Outcome
-from tvm_prune.search.settings import CPruneSettings
+from tvm_prune.search.settings import CPruneSettings, changed
 from tvm_prune.search.trial import State, Trial
 
 PAPER = replace(SETTINGS, candidates="task", tasks_per_iteration=1, counts_per_group=1, bite=0.0)
@@ -186,16 +187,49 @@ def test_a_candidate_that_cannot_be_built_is_passed_over(tmp_path: Path) -> None
     assert latency(outcome.accepted[-1]) < 0.5 * latency(outcome.dense)
 
 
-def test_a_bundle_that_cannot_be_built_is_taken_apart(tmp_path: Path) -> None:
-    outcome = search(tmp_path / "a", settings=replace(SETTINGS, bite=0.9))
-    bundle = tried(outcome)[0]
+@pytest.mark.parametrize("harm", ["probe", "importance"])
+def test_a_bundle_that_cannot_be_built_is_taken_apart(tmp_path: Path, harm: str) -> None:
+    settings = changed(SETTINGS, {"bite": 0.9, "harm": harm})
+    bundle = tried(search(tmp_path / "a", settings=settings))[0]
     assert bundle.proposal is not None
+    assert len(bundle.proposal.steps) > 1
     widths = {"stem": 64, "one": 64, "two": 128} | {step.group: len(step.keep) for step in bundle.proposal.steps}
-    broken = frozenset({f'{{"stem": {widths["stem"]}, "one": {widths["one"]}, "two": {widths["two"]}}}'})
-    again = search(tmp_path / "b", settings=replace(SETTINGS, bite=0.9), oracle=ToyOracle(failing=broken))
-    first, second = tried(again)[:2]
-    assert first.state is State.FAILED
-    assert second.state is State.ACCEPTED
+    again = search(tmp_path / "b", settings=settings, oracle=ToyOracle(failing=frozenset({json.dumps(widths)})))
+    failed = [trial for trial in again.trials if trial.state is State.FAILED]
+    assert failed[0].proposal is not None
+    assert failed[0].proposal.steps == bundle.proposal.steps
+    first = next(trial for trial in tried(again) if trial.state is State.ACCEPTED)
+    assert first.proposal is not None
+    assert set(first.proposal.steps) < set(bundle.proposal.steps)
+
+
+def test_a_bundle_is_probed_as_a_whole_before_it_is_trained(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, bite=0.5)
+    outcome = search(tmp_path, settings=settings, workbench=ToyWorkbench(damage=2.5, recovery=0.5))
+    priced = {trial.proposal.steps for trial in outcome.trials if trial.state is State.PRICED and trial.proposal}
+    for trial in tried(outcome):
+        assert trial.proposal is not None
+        assert trial.proposal.steps in priced
+
+
+def test_after_a_refusal_no_step_is_trained_that_starts_as_badly(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, bite=0.9, tasks_per_iteration=6)
+    outcome = search(tmp_path, settings=settings, workbench=ToyWorkbench(damage=4.0, recovery=0.5))
+    losses = {
+        (trial.proposal.parent, trial.proposal.steps): trial.probe_loss
+        for trial in outcome.trials
+        if trial.proposal is not None and trial.proposal.probe
+    }
+    full = tried(outcome)
+    refused = next(index for index, trial in enumerate(full) if trial.state is State.INACCURATE)
+    rises = []
+    for trial in full[refused : refused + 2]:
+        assert trial.proposal is not None
+        before, after = losses[trial.proposal.parent, ()], losses[trial.proposal.parent, trial.proposal.steps]
+        assert before is not None
+        assert after is not None
+        rises.append(after - before)
+    assert rises[1] <= rises[0] / 2
 
 
 def test_a_requirement_above_the_dense_accuracy_is_refused(tmp_path: Path) -> None:

@@ -31,17 +31,21 @@ class Bundle:
 
 @dataclass
 class Refused:
-    """Bundles of several options that this incumbent has refused, by why."""
+    """Bundles of several options that are closed for this incumbent, by why.
+
+    `harmful` ones were not tried: their probed loss is over what training has undone so far.
+    """
 
     slow: list[Bundle] = field(default_factory=list)
     inaccurate: list[Bundle] = field(default_factory=list)
     failed: list[Bundle] = field(default_factory=list)
+    harmful: list[Bundle] = field(default_factory=list)
 
     def allows(self, bundle: Bundle) -> bool:
-        """Whether `bundle` is no part of a slow one, holds no inaccurate one, and is not a failed one."""
+        """Whether `bundle` is no part of a slow one, holds no inaccurate or harmful one, and is not a failed one."""
         return not (
             any(bundle.key <= refused.key for refused in self.slow)
-            or any(bundle.key >= refused.key for refused in self.inaccurate)
+            or any(bundle.key >= refused.key for refused in [*self.inaccurate, *self.harmful])
             or any(bundle.key == refused.key for refused in self.failed)
         )
 

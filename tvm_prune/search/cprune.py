@@ -1,17 +1,20 @@
 """CPrune (Kim et al., ECCV 2022) as a searcher: the programs of the tuned model say where and by how much to prune.
 
 One iteration: rank the incumbent's tasks by latency x call sites; price several channel counts of the groups that the
-most costly tasks touch; put the best milliseconds per importance into one candidate until it promises a bite of the
-latency; let the loop compare, train and judge it. What the paper leaves open or its released code gets wrong is settled
-so: the unit is a whole dependency group, a rejection rolls everything back, and "nothing left" is a normal end.
+most costly tasks touch; put the best milliseconds per harm into one candidate until it promises a bite of the latency,
+as long as its loss before training stays under what training has undone so far; let the loop compare, train and judge
+it. What the paper leaves open or its released code gets wrong is settled so: the unit is a whole dependency group, a
+rejection rolls everything back, and "nothing left" is a normal end.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.oracle.table import ProgramTable
-from tvm_prune.search.bundle import Bundle, Refused, choose
-from tvm_prune.search.options import Limits, Option, Price, best_first, options_of
+from tvm_prune.search.bundle import Bundle, Refused
+from tvm_prune.search.ceiling import Ceiling
+from tvm_prune.search.findings import Findings
+from tvm_prune.search.options import Limits, Option, Price, options_of
 from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.trial import Proposal, ScoredGroup, State, Trial
 
@@ -32,16 +35,6 @@ class _Incumbent:
     groups: tuple[ScoredGroup, ...]
 
 
-@dataclass
-class _Findings:
-    """What is known about the incumbent's neighbours; forgotten when another model takes its place."""
-
-    window: int
-    prices: dict[Steps, Price | None] = field(default_factory=dict)
-    below: dict[str, int] = field(default_factory=dict)
-    refused: Refused = field(default_factory=Refused)
-
-
 class CPrune:
     """The searcher. `steps_per_epoch` turns a short-term budget in epochs into optimizer steps.
 
@@ -52,12 +45,14 @@ class CPrune:
         """Begin; nothing is known until trial 0 is told."""
         self._settings = settings
         self._finetune_steps = settings.short_steps(steps_per_epoch)
+        self._probing = settings.harm == "probe"
         self._bite = settings.bite
+        self._ceiling = Ceiling()
         self._iterations = 0
         self._requirement = 0.0
         self._original: dict[str, int] = {}
         self._incumbent: _Incumbent | None = None
-        self._findings = _Findings(window=settings.tasks_per_iteration)
+        self._findings = Findings(latency_s=0.0, window=settings.tasks_per_iteration)
         self._trying: Bundle | None = None
         # What accuracy has refused stays closed: later models have less to spare.
         self._above: dict[str, int] = {}
@@ -76,23 +71,13 @@ class CPrune:
         self._stop = self._reached(here)
         while not self._stop:
             options, all_seen = self._options(here)
-            unpriced = [option.steps for option in options if option.steps not in known.prices]
-            if unpriced:
-                own: list[Steps] = [] if () in known.prices else [()]
-                probe = self._settings.harm == "probe"
-                return tuple(
-                    Proposal(parent=here.number, steps=steps, price_only=True, probe=probe)
-                    for steps in [*own, *unpriced]
-                )
-            price = known.prices.get(()) or Price(latency_s=here.latency_s)
-            self._trying = choose(
-                best_first(options, known.prices, incumbent=price),
-                target_s=self._bite * price.latency_s,
-                least_s=(1.0 - self._settings.beta) * price.latency_s,
-                refused=known.refused,
-            )
+            if unpriced := known.unpriced(options):
+                return tuple(self._price(here, steps) for steps in unpriced)
+            self._trying = known.pick(options, ceiling=self._ceiling, bite=self._bite, beta=self._settings.beta)
             if self._trying is not None:
-                return (self._proposal(here, self._trying, price.latency_s),)
+                if self._probing and len(self._trying.options) > 1 and self._trying.steps not in known.prices:
+                    return (self._price(here, self._trying.steps),)
+                return (self._candidate(here, self._trying),)
             if self._close_refused():
                 continue
             if not all_seen:
@@ -121,38 +106,43 @@ class CPrune:
         assert self._trying is not None
         bundle, self._trying = self._trying, None
         known, single = self._findings, len(bundle.options) == 1
+        rise, promised = known.rise(bundle.steps), bundle.saved_s / known.own.latency_s
         if trial.state is State.ACCEPTED:
             assert trial.ratio is not None
             self._iterations += 1
+            self._ceiling.held(rise)
             self._bite = min(self._settings.bite, 2 * self._bite)
             self._move_to(trial, relative=self._incumbent.relative * trial.ratio.median)
         elif trial.state is State.TOO_SLOW:
             # The promise did not hold: more of it next time, as the paper doubles the step.
-            self._bite = min(1.0, 2 * max(self._bite, bundle.saved_s / self._incumbent.latency_s))
+            self._bite = min(1.0, 2 * max(self._bite, promised))
             if single:
                 self._deepen(bundle)
             else:
                 known.refused.slow.append(bundle)
         elif trial.state is State.INACCURATE:
-            self._bite = bundle.saved_s / self._incumbent.latency_s / 2
+            self._ceiling.broken(rise)
+            if rise is None:
+                self._bite = promised / 2
             if single:
                 self._strike(bundle)
             else:
                 known.refused.inaccurate.append(bundle)
         elif single:
-            known.prices[bundle.options[0].steps] = None
+            known.prices[bundle.steps] = None
         else:
-            self._bite = bundle.saved_s / self._incumbent.latency_s / 2
+            self._bite = promised / 2
             known.refused.failed.append(bundle)
 
     def _move_to(self, trial: Trial, *, relative: float) -> None:
         assert trial.accuracy is not None
         assert trial.table is not None
         assert trial.groups is not None
-        self._findings = _Findings(window=self._settings.tasks_per_iteration)
+        latency_s = trial.table.whole.latency_s
+        self._findings = Findings(latency_s=latency_s, window=self._settings.tasks_per_iteration)
         self._incumbent = _Incumbent(
             number=trial.number,
-            latency_s=trial.table.whole.latency_s,
+            latency_s=latency_s,
             relative=relative,
             accuracy=trial.accuracy.fraction,
             table=trial.table,
@@ -177,7 +167,13 @@ class CPrune:
             found.update({option.steps: option for option in fresh})
         return list(found.values()), True
 
-    def _proposal(self, here: _Incumbent, bundle: Bundle, price_s: float) -> Proposal:
+    def _price(self, here: _Incumbent, steps: Steps) -> Proposal:
+        return Proposal(parent=here.number, steps=steps, price_only=True, probe=self._probing)
+
+    def _candidate(self, here: _Incumbent, bundle: Bundle) -> Proposal:
+        own = self._findings.own.latency_s
+        price = self._findings.prices.get(bundle.steps)
+        promised = price.latency_s / own if price is not None else 1 - bundle.saved_s / own
         texts = [f"{option.text} ({option.note})" for option in bundle.options]
         return Proposal(
             parent=here.number,
@@ -185,7 +181,7 @@ class CPrune:
             max_ratio=self._settings.beta,
             min_accuracy=max(self._settings.alpha * here.accuracy, self._requirement - self._settings.recovery),
             finetune_steps=self._finetune_steps,
-            note=f"{'; '.join(texts)}; promises x{1 - bundle.saved_s / price_s:.3f}",
+            note=f"{'; '.join(texts)}; promises x{promised:.3f}",
         )
 
     def _strike(self, bundle: Bundle) -> None:
@@ -201,16 +197,17 @@ class CPrune:
 
     def _close_refused(self) -> bool:
         """With no bundle left between the refused ones, close their parts; return whether there were any."""
-        refused = self._findings.refused
+        known, refused = self._findings, self._findings.refused
         for bundle in refused.inaccurate:
             self._strike(bundle)
         for bundle in refused.slow:
             self._deepen(bundle)
         for bundle in refused.failed:
-            for option in bundle.options:
-                self._findings.prices[option.steps] = None
-        self._findings.refused = Refused()
-        return bool(refused.inaccurate or refused.slow or refused.failed)
+            known.prices.update({option.steps: None for option in bundle.options})
+        # Nothing smaller clears the latency gate, so training must show what it can undo.
+        self._ceiling.lift(known.rise(bundle.steps) for bundle in refused.harmful)
+        known.refused = Refused()
+        return bool(refused.inaccurate or refused.slow or refused.failed or refused.harmful)
 
     def _go_deeper(self, options: list[Option]) -> bool:
         """Where all counts together do not clear the gate, look below them; return whether there were any."""
