@@ -1,6 +1,9 @@
 """What a searcher tried, and where its own time went."""
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 
 from tvm_prune.report.history import history_lines, history_sheet, seconds_sheet, stage_seconds
 from tvm_prune.report.markdown import to_markdown
@@ -27,3 +30,17 @@ def test_stage_seconds_add_up_most_costly_first(trials: tuple[Trial, ...]) -> No
 def test_no_trials_give_an_empty_sheet() -> None:
     assert history_lines(()) == ()
     assert seconds_sheet(()).rows == ()
+
+
+def test_latency_follows_the_paired_ratios_not_the_single_readings(trials: tuple[Trial, ...]) -> None:
+    reread = replace(trials[-1], cost=replace(trials[-1].cost, latency_s=9.9))  # type: ignore[type-var]
+    lines = history_lines((*trials[:-1], reread))
+    assert lines[-1].latency_ms == pytest.approx(0.141 * 0.83)
+    assert lines[0].latency_ms == pytest.approx(0.141)
+
+
+def test_a_trial_that_could_not_be_built_has_no_latency(trials: tuple[Trial, ...]) -> None:
+    failed = replace(trials[2], state=State.FAILED, cost=None, ratio=None, note="build: no")
+    (line,) = [line for line in history_lines((trials[0], failed)) if line.state is State.FAILED]
+    assert line.latency_ms is None
+    assert history_sheet((line,)).rows[0][4] == "-"

@@ -70,7 +70,7 @@ def write_report(run: RunReport, folder: Path) -> Path:
         envelope=run.envelope,
         title=f"{run.summary.model} on {run.summary.data}",
     )
-    plot_history(plots / "history.png", run.trials, accuracy_floor=run.accuracy_floor)
+    plot_history(plots / "history.png", history_lines(run.trials), accuracy_floor=run.accuracy_floor)
     changes = task_changes(run.dense, run.pruned, unprunable=unprunable_layers(run.trials))
     plot_tasks(plots / "tasks.png", dense=run.dense, pruned=run.pruned, changes=changes)
     before_after, change, history, *rest = report_sheets(run)

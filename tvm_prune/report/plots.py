@@ -14,7 +14,8 @@ from tvm_prune.codec import STRICT
 from tvm_prune.files import write_atomically
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.report.change import TaskChange
-from tvm_prune.search.trial import State, Trial
+from tvm_prune.report.history import HistoryLine
+from tvm_prune.search.trial import State
 
 __all__ = ["Point", "plot_history", "plot_latency_accuracy", "plot_tasks"]
 
@@ -66,29 +67,27 @@ def plot_latency_accuracy(
     _save(figure, path)
 
 
-def plot_history(path: Path, trials: Sequence[Trial], *, accuracy_floor: float | None = None) -> None:
-    """Draw latency and accuracy (validation) over the trials; refused ones hollow. Only built trials are drawn."""
+def plot_history(path: Path, lines: Sequence[HistoryLine], *, accuracy_floor: float | None = None) -> None:
+    """Draw latency and accuracy (validation) over the trials that were built; those refused stand apart in red."""
     figure = Figure(figsize=(7.5, 5.5), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    accepted = [trial for trial in trials if trial.state is State.ACCEPTED]
-    refused = [trial for trial in trials if trial.state in (State.TOO_SLOW, State.INACCURATE)]
-    for axes, value in ((top, _latency_ms), (bottom, _accuracy_percent)):
-        line = [(trial.number, number) for trial in accepted if (number := value(trial)) is not None]
-        axes.plot(*_unzip(line), color=BLUE, marker="o", markersize=5, label="accepted")
-        for state, marker in ((State.TOO_SLOW, "v"), (State.INACCURATE, "x")):
+    markers = {State.ACCEPTED: "o", State.TOO_SLOW: "v", State.INACCURATE: "x"}
+    for axes, name, scale in ((top, "latency_ms", 1.0), (bottom, "accuracy", 100.0)):
+        for state, marker in markers.items():
             dots = [
-                (trial.number, number)
-                for trial in refused
-                if trial.state is state and (number := value(trial)) is not None
+                (line.trial, value * scale)
+                for line in lines
+                if line.state is state and (value := getattr(line, name)) is not None
             ]
             if dots:
-                style = {"markerfacecolor": "none"} if marker == "v" else {}
-                axes.plot(*_unzip(dots), linestyle="none", marker=marker, color=RED, label=state.value, **style)
+                style = "-" if state is State.ACCEPTED else "none"
+                colour = BLUE if state is State.ACCEPTED else RED
+                axes.plot(*zip(*dots, strict=True), linestyle=style, marker=marker, color=colour, label=state.value)
         axes.grid(alpha=0.3)
     if accuracy_floor is not None:
         bottom.axhline(accuracy_floor * 100, color=GREY, linestyle="--", linewidth=1, label="required")
     top.set_ylabel("latency, ms")
-    top.set_ylim(0, 1.1 * max((trial.cost.latency_s * 1e3 for trial in (*accepted, *refused) if trial.cost), default=1))
+    top.set_ylim(0, 1.1 * max((line.latency_ms for line in lines if line.latency_ms is not None), default=1.0))
     bottom.set_ylabel("validation accuracy, %")
     bottom.set_xlabel("trial (numbers in between were only priced)")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -143,20 +142,8 @@ def _legend(axes: Axes) -> tuple[list[Artist], list[str]]:
     return list(handles), list(labels)
 
 
-def _latency_ms(trial: Trial) -> float | None:
-    return trial.cost.latency_s * 1e3 if trial.cost else None
-
-
-def _accuracy_percent(trial: Trial) -> float | None:
-    return trial.accuracy.fraction * 100 if trial.accuracy else None
-
-
 def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     return [point.latency_ms for point in points], [point.accuracy * 100 for point in points]
-
-
-def _unzip(pairs: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
-    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -11,10 +11,11 @@ __all__ = ["to_rich"]
 
 
 def to_rich(sheet: Sheet) -> Group:
-    """Return `sheet` as a rich table with its notes beneath. Cells are taken literally: `[` starts no markup."""
-    table = Table(title=Text(sheet.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    """Return title, table and notes for rich. Cells are taken literally: `[` starts no markup."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for head in sheet.columns:
         table.add_column(Text(head.name), justify="right" if head.right else "left", overflow="fold")
     for row in sheet.rows:
         table.add_row(*(Text(cell) for cell in row))
-    return Group(table, *(Text(note, style="dim") for note in sheet.notes))
+    # A title of the table itself would be folded to the table's width.
+    return Group(Text(sheet.title, style="bold"), table, *(Text(note, style="dim") for note in sheet.notes), "")
