@@ -19,8 +19,19 @@ STAMP_WORDS = 5
 _CLOCK_MONOTONIC = 1
 
 
-def _stamped(function: tirx.PrimFunc, number: int, words: int) -> tirx.PrimFunc:
-    """Return `function` with a `stamps` parameter before its output and a clock reading on both sides of its body."""
+def _results(module: ir.IRModule) -> dict[str, int]:
+    """Return how many buffers each kernel writes: its last parameters, a tuple's parts one by one."""
+    call_tir = ir.Op.get("relax.call_tir")
+    values = [binding.value for block in module["main"].body.blocks for binding in block.bindings]
+    calls = [value for value in values if isinstance(value, relax.Call) and value.op == call_tir]
+    return {
+        call.args[0].name_hint: len(made.fields) if isinstance(made := call.ty_args[0], ir.TupleType) else 1
+        for call in calls
+    }
+
+
+def _stamped(function: tirx.PrimFunc, number: int, words: int, *, results: int) -> tirx.PrimFunc:
+    """Return `function` with a `stamps` parameter before its results and a clock reading on both sides of its body."""
     stamps = tirx.decl_buffer((words,), "int64", name="stamps")
     begin = stamps[0] + 1
 
@@ -50,7 +61,7 @@ def _stamped(function: tirx.PrimFunc, number: int, words: int) -> tirx.PrimFunc:
         root.match_buffers,
         root.annotations,
     )
-    params = [*function.params[:-1], stamps, function.params[-1]]
+    params = [*function.params[:-results], stamps, *function.params[-results:]]
     return tirx.PrimFunc(params, SBlockRealize([], True, block), function.ret_type, attrs=function.attrs)
 
 
@@ -84,7 +95,11 @@ class StampCalls:
 
     def transform_module(self, module: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
         """Return `module` with stamped kernels and ``stamps`` as the last of the inputs of ``main``."""
-        stamped = {name: _stamped(module[name], number, self.words) for name, number in self.numbers.items()}
+        results = _results(module)
+        stamped = {
+            name: _stamped(module[name], number, self.words, results=results[name])
+            for name, number in self.numbers.items()
+        }
         main = module["main"]
         count = int(main.attrs["num_input"])
         stamps = relax.Var("stamps", relax.TensorType([self.words], "int64"))

@@ -106,12 +106,15 @@ def kernels_of(module: ir.IRModule) -> dict[str, Any]:
     return {name.name_hint: part for name, part in module.functions_items() if isinstance(part, tvm.tirx.PrimFunc)}
 
 
-def run(module: ir.IRModule, *arguments: np.ndarray) -> list[np.ndarray]:
-    """Compile `module` as it is, without tuning, and return what ``main`` makes of all its parameters."""
+def run(module: ir.IRModule, *arguments: Any) -> list[np.ndarray]:
+    """Compile `module` as it is, without tuning, and return what ``main`` makes of all its parameters.
+
+    Arguments are arrays, or tensors of TVM that the module may write to.
+    """
     target = tvm.target.Target(_QUICK)
     with target, tvm.transform.PassContext(opt_level=3):
         ready = executable_passes()(relax.transform.LegalizeOps()(module))
         library = relax.build(ready, target=target, relax_pipeline=None)
     main = relax.VirtualMachine(library, tvm.cpu())["main"]
-    made = main(*(tvm.runtime.tensor(array) for array in arguments))
+    made = main(*(tvm.runtime.tensor(item) if isinstance(item, np.ndarray) else item for item in arguments))
     return [made.numpy()] if hasattr(made, "numpy") else [part.numpy() for part in made]

@@ -1,7 +1,9 @@
 """A bundle: the compiled library with its parameters, what it takes and gives, a script that runs it without torch."""
 
+import hashlib
 import json
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,6 @@ __all__ = ["Bundle", "Port", "export_bundle", "load_bundle", "run_bundle"]
 
 FORMAT = 1
 _ABOUT = "bundle.json"
-_LIBRARY = "model.so"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Bundle:
 
 
 def export_bundle(model: "CompressedModel", folder: Path, *, oracle: "CompilerOracle", name: str) -> Bundle:
-    """Write the bundle of `model` to `folder`: model.so (code and parameters), bundle.json, run.py.
+    """Write the bundle of `model` to `folder`: model-HASH.so (code and parameters), bundle.json, run.py.
 
     The library that is shipped is the one whose outputs were compared with torch. Raises ParityError.
     """
@@ -59,12 +60,13 @@ def export_bundle(model: "CompressedModel", folder: Path, *, oracle: "CompilerOr
     from tvm_prune.oracle.toolchain import TVM_PINS
 
     folder.mkdir(parents=True, exist_ok=True)
-    # Built beside and moved: a running program may have the old library mapped.
-    fresh = folder / f".{_LIBRARY}.{os.getpid()}"
+    # No name is ever used twice: the loader would answer it with the code it loaded before.
+    fresh = folder / f".{uuid.uuid4().hex}.so"
     try:
         oracle.export_library(model, fresh)
         worst = oracle.parity(model, library=fresh)
-        os.replace(fresh, folder / _LIBRARY)
+        library = f"model-{hashlib.sha256(fresh.read_bytes()).hexdigest()[:12]}.so"
+        os.replace(fresh, folder / library)
     finally:
         fresh.unlink(missing_ok=True)
     with torch.no_grad():
@@ -73,7 +75,7 @@ def export_bundle(model: "CompressedModel", folder: Path, *, oracle: "CompilerOr
     bundle = Bundle(
         format=FORMAT,
         model=name,
-        library=_LIBRARY,
+        library=library,
         inputs=tuple(_port(tensor) for tensor in model.example_inputs),
         outputs=tuple(_port(tensor) for tensor in outputs),
         target=oracle.target,
@@ -82,6 +84,9 @@ def export_bundle(model: "CompressedModel", folder: Path, *, oracle: "CompilerOr
     )
     write_atomically(folder / _ABOUT, json.dumps(encode(bundle), indent=2) + "\n")
     write_atomically(folder / "run.py", Path(__file__).with_name("run_bundle.py").read_text())
+    for old in folder.glob("model*.so"):
+        if old.name != library:
+            old.unlink()  # a program that has it mapped keeps it
     return bundle
 
 
@@ -95,11 +100,14 @@ def load_bundle(folder: Path) -> Bundle:
     if not about.exists():
         raise ModelError(f"{folder} is no bundle: there is no {_ABOUT}. 'tvm-prune export' makes one.")
     try:
-        bundle = decode(Bundle, json.loads(about.read_text()))
-    except (json.JSONDecodeError, ConfigError) as error:
+        content = json.loads(about.read_text())
+        # Before the fields: a newer format has others.
+        found = content["format"]
+        if found > FORMAT:
+            raise ModelError(f"{about} has format {found}, this version reads up to {FORMAT}; update tvm_prune")
+        bundle = decode(Bundle, content)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ConfigError) as error:
         raise ModelError(f"{about} cannot be read: {error}. Export the bundle again.") from error
-    if bundle.format > FORMAT:
-        raise ModelError(f"{about} has format {bundle.format}, this version reads up to {FORMAT}; update tvm_prune")
     if not (folder / bundle.library).exists():
         raise ModelError(f"{folder} lacks its library {bundle.library}; export the bundle again")
     return bundle

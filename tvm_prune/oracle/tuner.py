@@ -182,18 +182,17 @@ class Tuner:
         times: dict[str, list[float]] = {}
         message = "no candidate ran"
         buffers = [[[int(extent) for extent in param.shape], str(param.dtype)] for param in item.kernel.function.params]
-        in_flight: str | None = None
+        started: list[str] = []
 
         def note(event: Any) -> None:
-            nonlocal in_flight
             if "starting" in event:
-                in_flight = event["starting"]
+                started.append(event["starting"])
             else:
                 times[event["symbol"]] = event["times_s"]
                 self.trials += 1
 
         while remaining:
-            in_flight = None
+            started.clear()
             request = {
                 "library": str(item.library),
                 "symbols": remaining,
@@ -205,9 +204,10 @@ class Tuner:
             try:
                 final = self.runner.request("time_kernels", request, timeout_s=self.settings.run_timeout_s, emit=note)
             except WorkerDied as error:
-                if in_flight is None:
+                if not started:
                     message = str(error)  # the library itself is at fault: asking again would not end
                     break
+                in_flight = started[-1]
                 message = f"{in_flight}: {error}"
                 self.trials += in_flight not in times
                 remaining = [name for name in remaining if name not in times and name != in_flight]

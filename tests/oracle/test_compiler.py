@@ -1,0 +1,267 @@
+"""The real oracle on small networks: lowered, tuned, built, run and timed on this machine."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.oracle.conformance import check, check_failure
+from tests.oracle.quick import BENCH, LAYERS, TUNING, TwoPorts, compressed, mixed
+from tvm_prune.errors import ParityError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.oracle import compiler as compiler_module
+from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.oracle.cost import Cost, Failure, Ratio
+from tvm_prune.oracle.table import ProgramTable
+from tvm_prune.oracle.target import Target
+
+IMAGE = (1, 3, 8, 8)
+MODEL = mixed()
+
+
+def is_time(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def table_of(oracle: CompilerOracle, model: CompressedModel) -> ProgramTable:
+    table = oracle.table(model)
+    assert isinstance(table, ProgramTable), table
+    return table
+
+
+def test_the_cost_of_a_network_is_measured(oracle: CompilerOracle) -> None:
+    cost = oracle.cost(MODEL)
+    assert isinstance(cost, Cost), cost
+    assert is_time(cost.latency_s)
+    assert cost.latency_spread_s >= 0
+    assert cost.params == sum(parameter.numel() for parameter in MODEL.module.parameters())
+    assert cost.macs == 64 * (27 * 8 + 2 * 72 * 8) + 16 * (9 * 8 + 8 * 16) + 16 * 5
+    where = cost.provenance
+    assert (where.source, where.device, where.threads) == ("measured", "local", 2)
+    assert where.target == str(Target.local(threads=2))
+    assert 1 <= where.repeats <= BENCH.blocks
+    assert where.trials == oracle.trials
+
+
+def test_the_table_links_every_layer_to_its_program(oracle: CompilerOracle) -> None:
+    table = table_of(oracle, MODEL)
+    assert sorted(layer for row in table.rows for layer in row.task.layers) == sorted(LAYERS)
+    assert table.row_of("first") == table.row_of("second")
+    assert table.row_of("first").task.weight == 2
+    for row in table.rows:
+        assert is_time(row.isolated_s)
+        assert is_time(row.in_situ_s)
+        assert row.program is not None
+        assert row.program.latency_s == row.isolated_s
+        assert row.trials >= 1
+        assert (row.gflops > 0) == bool(row.task.layers)
+    stem = table.row_of("stem").program
+    assert stem is not None
+    assert stem.space == "direct_conv"
+    assert (stem.axes["out_c"].extent, stem.axes["in_c"].extent) == (8, 3)
+    head = table.row_of("head").program
+    assert head is not None
+    assert (head.space, head.axes["out_c"].extent) == ("dense", 5)
+    assert is_time(table.overhead_s)
+    assert is_time(table.whole.latency_s)
+
+
+def test_a_table_is_measured_once(oracle: CompilerOracle) -> None:
+    table = table_of(oracle, MODEL)
+    assert table_of(oracle, mixed(seed=7)) is table
+    assert oracle.measurements == 0
+
+
+def test_the_account_is_that_of_the_last_call(oracle: CompilerOracle) -> None:
+    oracle.cost(MODEL)
+    assert oracle.measurements == 1
+    assert set(oracle.seconds) == {"lower", "tune", "measure"}
+    assert all(seconds >= 0 for seconds in oracle.seconds.values())
+    oracle.estimate([MODEL])
+    assert oracle.measurements == 0
+
+
+def test_a_price_is_the_sum_of_programs_and_overhead(oracle: CompilerOracle) -> None:
+    table = table_of(oracle, MODEL)
+    (price,) = oracle.estimate([MODEL])
+    assert isinstance(price, Cost)
+    assert price.provenance.source == "predicted"
+    programs = sum(row.isolated_s * row.task.weight for row in table.rows)
+    assert price.latency_s > programs
+    assert oracle.estimate([]) == []
+
+
+def test_two_networks_are_compared_in_one_process(oracle: CompilerOracle) -> None:
+    ratio = oracle.compare(MODEL, mixed(4))
+    assert isinstance(ratio, Ratio), ratio
+    assert 0 < ratio.low <= ratio.median <= ratio.high
+    assert 1 <= ratio.blocks <= BENCH.blocks
+    assert is_time(ratio.incumbent_s)
+    assert is_time(ratio.candidate_s)
+
+
+def test_a_network_is_compared_with_itself_as_two_modules(oracle: CompilerOracle) -> None:
+    loaded = len(oracle._bench._sources)
+    for _ in range(2):
+        ratio = oracle.compare(MODEL, mixed(seed=3))
+        assert isinstance(ratio, Ratio), ratio
+        assert is_time(ratio.median)
+    assert len(oracle._bench._sources) <= loaded + 1
+
+
+def test_an_incumbent_outlasts_its_rivals(oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler_module, "_KEPT_MODULES", 2)
+    incumbent = compressed(nn.Linear(8, 8), (1, 8))
+    for width in (2, 4, 6):
+        rival = compressed(nn.Linear(8, width), (1, 8))
+        assert isinstance(oracle.compare(incumbent, rival), Ratio)
+
+
+@pytest.mark.parametrize("width", [5, 7, 17])
+def test_odd_widths_compute_what_torch_computes(oracle: CompilerOracle, width: int) -> None:
+    model = mixed(width)
+    assert oracle.parity(model) < 1e-4
+    row = table_of(oracle, model).row_of("stem")
+    assert row.program is not None
+    assert row.program.axes["out_c"].extent == width
+    assert row.program.axes["out_c"].padded_extent >= width
+
+
+def test_a_batch_of_two_computes_what_torch_computes(oracle: CompilerOracle) -> None:
+    model = mixed(batch=2)
+    assert oracle.parity(model) < 1e-4
+    cost = oracle.cost(model)
+    assert isinstance(cost, Cost)
+    assert is_time(cost.latency_s)
+
+
+def test_two_inputs_and_two_outputs_work(oracle: CompilerOracle) -> None:
+    model = compressed(TwoPorts(), IMAGE, (1, 6))
+    assert oracle.parity(model) < 1e-4
+    assert sorted(layer for row in table_of(oracle, model).rows for layer in row.task.layers) == ["left", "right"]
+
+
+class Branches(nn.Module):
+    """One kernel with two results: the halves of the channels go different ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Conv2d(3, 8, 1)
+        self.left = nn.Conv2d(4, 8, 1)
+        self.right = nn.Conv2d(4, 8, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        left, right = self.before(image).chunk(2, dim=1)
+        joined: torch.Tensor = torch.cat([self.left(left), self.right(right)], dim=1)
+        return joined
+
+
+def test_a_network_that_splits_its_channels_has_a_table(oracle: CompilerOracle) -> None:
+    model = compressed(Branches(), IMAGE)
+    assert oracle.parity(model) < 1e-4
+    layers = sorted(layer for row in table_of(oracle, model).rows for layer in row.task.layers)
+    assert layers == ["before", "left", "right"]
+
+
+def test_present_weights_are_the_ones_compiled(oracle: CompilerOracle) -> None:
+    assert oracle.parity(mixed(seed=11)) < 1e-4
+    assert oracle.parity(mixed(seed=12)) < 1e-4
+
+
+def test_a_module_with_other_weights_is_no_parity(oracle: CompilerOracle, tmp_path: Path) -> None:
+    library = tmp_path / "other.so"
+    oracle.export_library(mixed(seed=21), library)
+    with pytest.raises(ParityError, match=r"differs from torch by [\d.]+ where outputs reach"):
+        oracle.parity(mixed(seed=22), library=library)
+
+
+def test_outputs_that_are_no_numbers_are_no_parity(oracle: CompilerOracle, tmp_path: Path) -> None:
+    broken = mixed(seed=23)
+    with torch.no_grad():
+        broken.module.get_parameter("head.bias")[0] = math.nan
+    library = tmp_path / "broken.so"
+    oracle.export_library(broken, library)
+    with pytest.raises(ParityError, match="differs from torch by nan"):
+        oracle.parity(mixed(seed=23), library=library)
+
+
+def test_a_library_that_does_not_load_is_no_parity(oracle: CompilerOracle, tmp_path: Path) -> None:
+    library = tmp_path / "empty.so"
+    library.write_bytes(b"no library")
+    with pytest.raises(ParityError, match=r"the compiled module does not run: loading .*empty\.so"):
+        oracle.parity(MODEL, library=library)
+
+
+def test_tasks_are_listed_without_tuning(oracle: CompilerOracle) -> None:
+    before = oracle.trials
+    graph = oracle.tasks(compressed(nn.Sequential(nn.Conv2d(3, 9, 3)), IMAGE))
+    assert [task.layers for task in graph.tasks if task.layers] == [("0",)]
+    assert oracle.trials == before
+
+
+def test_a_second_oracle_on_the_same_records_tries_nothing(tmp_path: Path) -> None:
+    model = compressed(nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 3)), IMAGE)
+    target = Target.local(threads=2)
+    prices = []
+    for first in (True, False):
+        with CompilerOracle(target, records_folder=tmp_path, tuning=TUNING, bench=BENCH) as oracle:
+            (price,) = oracle.estimate([model])
+            assert isinstance(price, Cost), price
+            assert (oracle.trials > 0) == first
+            prices.append(price.latency_s)
+    assert prices[0] == prices[1]
+
+
+def test_what_cannot_be_built_is_a_failure_beside_good_answers(tmp_path: Path) -> None:
+    model = compressed(nn.Sequential(nn.Conv2d(3, 6, 3)), IMAGE)
+    broken = compressed(nn.Sequential(nn.Conv2d(3, 10, 3)), IMAGE)
+    target = Target.local(threads=2)
+    with CompilerOracle(target, records_folder=tmp_path, tuning=TUNING, bench=BENCH) as oracle:
+        assert isinstance(oracle.cost(model), Cost)
+    hasty = replace(TUNING, build_timeout_s=1e-3)
+    with CompilerOracle(target, records_folder=tmp_path, tuning=hasty, bench=BENCH) as oracle:
+        check_failure(oracle, model, broken)
+        failure = oracle.cost(broken)
+        assert isinstance(failure, Failure)
+        assert failure.stage == "build"
+        assert "tasks have a record" in failure.message
+        assert "no answer within 0.001 s" in failure.message
+        with pytest.raises(ParityError, match=r"cannot be compiled: .* tasks have a record"):
+            oracle.parity(broken)
+
+
+def test_untuned_programs_run_where_that_is_allowed(tmp_path: Path) -> None:
+    model = compressed(nn.Sequential(nn.Conv2d(3, 6, 3)), IMAGE)
+    hasty = replace(TUNING, build_timeout_s=1e-3)
+    target = Target.local(threads=2)
+    with CompilerOracle(target, records_folder=tmp_path, tuning=hasty, bench=BENCH, allow_untuned=True) as oracle:
+        cost = oracle.cost(model)
+        assert isinstance(cost, Cost), cost
+        assert cost.provenance.source == "untuned"
+        assert oracle.parity(model) < 1e-4
+        table = table_of(oracle, model)
+        assert table.row_of("0").program is None
+        assert table.row_of("0").trials == 0
+
+
+def test_the_compiled_module_runs_on_other_inputs(oracle: CompilerOracle, tmp_path: Path) -> None:
+    library = tmp_path / "model.so"
+    compiled = oracle.export_library(MODEL, library)
+    assert compiled.library == library
+    assert compiled.calls == 8
+    image = torch.randn(IMAGE)
+    name = oracle._bench.add(library, [torch.zeros(IMAGE).numpy()])
+    (made,) = oracle._bench.run(name, [image.numpy()])
+    oracle._bench.remove(name)
+    with torch.no_grad():
+        np.testing.assert_allclose(made, MODEL.module(image).numpy(), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_it_keeps_the_contract_of_all_oracles(oracle: CompilerOracle) -> None:
+    big, small = mixed(48, size=24), mixed(8, size=8)
+    check(oracle, big, small, layers=LAYERS)

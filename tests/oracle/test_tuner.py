@@ -1,0 +1,252 @@
+"""Tuning with workers that misbehave on purpose: what is left is used, what failed is remembered."""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.oracle.kernels import TARGET, record_of, the_kernel
+from tests.relay_passes.graphs import conv_graph, matmul_graph
+from tvm_prune.codec import encode
+from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.spaces import enumerate_candidates
+from tvm_prune.oracle.tasks import Kernel
+from tvm_prune.oracle.tuner import TuneProgress, Tuner, TuneSettings
+from tvm_prune.oracle.worker import Worker, WorkerDied
+
+SETTINGS = TuneSettings(trials_per_task=4)
+
+
+@cache
+def conv() -> Kernel:
+    return the_kernel(conv_graph((3, 8)))
+
+
+@cache
+def answers(found_key: str) -> list[dict[str, Any]]:
+    """Return what a build worker answers for the convolution: four candidates."""
+    found = conv()
+    assert found.key == found_key
+    return [
+        {
+            "index": number,
+            "symbol": f"candidate{number}",
+            "record": record_of(found, item),
+            "program": encode(item.program),
+        }
+        for number, item in enumerate(enumerate_candidates(found.function, TARGET, limit=4))
+    ]
+
+
+class Builder:
+    """Builds candidates without compiling; dies of every batch that holds one of `deadly`."""
+
+    def __init__(self, *deadly: int) -> None:
+        self.deadly = set(deadly)
+        self.asked: list[Any] = []
+
+    def start(self) -> None:
+        pass
+
+    def request(self, function: str, arguments: Any, *, timeout_s: float, emit: Any = None) -> Any:
+        self.asked.append((function, arguments.get("only")))
+        every = answers(conv().key)[: arguments["limit"]]
+        if function == "count_candidates":
+            return len(every)
+        wanted = [item for item in every if arguments["only"] is None or item["index"] in arguments["only"]]
+        if any(item["index"] in self.deadly for item in wanted):
+            raise WorkerDied("crashed with status -11")
+        return wanted
+
+
+class Runner:
+    """Times candidate n as n+1 microseconds, but candidate 2 as the fastest; dies in front of each of `deadly`."""
+
+    def __init__(self, *deadly: int, loads: bool = True) -> None:
+        self.deadly = {f"candidate{number}" for number in deadly}
+        self.loads = loads
+        self.asked: list[list[str]] = []
+
+    def start(self) -> None:
+        pass
+
+    def request(self, function: str, arguments: Any, *, timeout_s: float, emit: Callable[[Any], None]) -> Any:
+        assert function == "time_kernels"
+        assert len(self.asked) < 20, "asked for ever"
+        self.asked.append(list(arguments["symbols"]))
+        if not self.loads:
+            raise WorkerDied("cannot open shared object file")
+        for symbol in arguments["symbols"]:
+            emit({"starting": symbol})
+            if symbol in self.deadly:
+                raise WorkerDied("no answer within 30 s; stopped")
+            emit({"symbol": symbol, "times_s": [self.seconds(symbol)] * 3})
+        best = sorted(arguments["symbols"], key=self.seconds)[: arguments["finalists"]]
+        return {symbol: [self.seconds(symbol)] * arguments["rounds"] for symbol in best}
+
+    @staticmethod
+    def seconds(symbol: str) -> float:
+        number = int(symbol.removeprefix("candidate"))
+        return 0.5e-6 if number == 2 else 1e-6 * (number + 1)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    made = Records(tmp_path, TARGET)
+    yield made
+    made.close()
+
+
+Make = Callable[..., Tuner]
+
+
+@pytest.fixture
+def tuner(records: Records) -> Iterator[Make]:
+    """Return a maker of tuners on one folder of records, which closes them."""
+    every: list[Tuner] = []
+
+    def make(builder: Builder, runner: Runner, settings: TuneSettings = SETTINGS) -> Tuner:
+        every.append(Tuner(TARGET, records, settings, builders=[cast(Worker, builder)], runner=cast(Worker, runner)))
+        return every[-1]
+
+    yield make
+    for made in every:
+        made.close()
+
+
+def program_of(number: int) -> Any:
+    return {**answers(conv().key)[number]["program"], "latency_s": None}
+
+
+def best_program(records: Records) -> Any:
+    best = records.best(conv().key)
+    assert best is not None
+    return {**encode(best.program), "latency_s": None}
+
+
+def test_the_fastest_candidate_is_recorded_as_the_best(records: Records, tuner: Make) -> None:
+    made = tuner(Builder(), Runner())
+    made.tune([conv()])
+    best = records.best(conv().key)
+    assert best is not None
+    assert (best.program.latency_s, best.trials, made.trials) == (0.5e-6, 4, 4)
+    assert best_program(records) == program_of(2)
+    assert not made.failures
+    assert made.seconds["build"] > 0
+    assert made.seconds["measure"] > 0
+
+
+def test_a_kernel_is_tuned_once_however_often_it_is_asked_for(records: Records, tuner: Make) -> None:
+    builder, runner = Builder(), Runner()
+    made = tuner(builder, runner)
+    made.tune([conv(), conv()])
+    made.tune([conv()])
+    tuner(builder, runner).tune([conv()])
+    assert (len(builder.asked), len(runner.asked)) == (1, 1)
+
+
+def test_a_candidate_that_crashes_the_builder_is_left_out(records: Records, tuner: Make) -> None:
+    builder, runner = Builder(2), Runner()
+    made = tuner(builder, runner)
+    made.tune([conv()])
+    assert builder.asked[-1] == ("build_task", [0, 1, 3])
+    assert runner.asked == [["candidate0", "candidate1", "candidate3"]]
+    assert best_program(records) == program_of(0)
+    assert not made.failures
+
+
+def test_a_candidate_that_crashes_the_runner_is_left_out(records: Records, tuner: Make) -> None:
+    runner = Runner(0)
+    made = tuner(Builder(), runner)
+    made.tune([conv()])
+    assert runner.asked == [
+        ["candidate0", "candidate1", "candidate2", "candidate3"],
+        ["candidate1", "candidate2", "candidate3"],
+    ]
+    assert best_program(records) == program_of(2)
+    assert made.trials == 4
+    assert not made.failures
+
+
+def test_what_was_timed_before_a_crash_counts(records: Records, tuner: Make) -> None:
+    runner = Runner(3)
+    made = tuner(Builder(), runner)
+    made.tune([conv()])
+    assert len(runner.asked) == 1
+    best = records.best(conv().key)
+    assert best is not None
+    assert best.trials == 3
+    assert best_program(records) == program_of(2)
+
+
+def test_a_kernel_none_of_whose_candidates_builds_is_a_failure_and_not_tried_again(
+    records: Records, tuner: Make
+) -> None:
+    builder, runner = Builder(0, 1, 2, 3), Runner()
+    made = tuner(builder, runner)
+    made.tune([conv()])
+    assert made.failures == {conv().key: Failure(stage="build", message="crashed with status -11")}
+    assert records.best(conv().key) is None
+    asked = len(builder.asked)
+    made.tune([conv()])
+    assert len(builder.asked) == asked
+    assert runner.asked == []
+
+
+def test_a_kernel_none_of_whose_candidates_runs_is_a_failure_and_not_tried_again(records: Records, tuner: Make) -> None:
+    runner = Runner(0, 1, 2, 3)
+    made = tuner(Builder(), runner)
+    made.tune([conv()])
+    failure = Failure(stage="run", message="candidate3: no answer within 30 s; stopped")
+    assert made.failures == {conv().key: failure}
+    assert made.trials == 4
+    made.tune([conv()])
+    assert len(runner.asked) == 4
+
+
+def test_a_library_that_does_not_load_is_asked_for_once(records: Records, tuner: Make) -> None:
+    runner = Runner(loads=False)
+    made = tuner(Builder(), runner)
+    made.tune([conv()])
+    assert made.failures == {conv().key: Failure(stage="run", message="cannot open shared object file")}
+    assert (len(runner.asked), made.trials) == (1, 0)
+
+
+def test_with_deepen_a_kernel_with_more_to_try_is_tuned_again(records: Records, tuner: Make) -> None:
+    runner = Runner()
+    tuner(Builder(), runner, TuneSettings(trials_per_task=2)).tune([conv()])
+    assert best_program(records) == program_of(0)
+    deeper = TuneSettings(trials_per_task=4, deepen=True)
+    tuner(Builder(), runner, deeper).tune([conv()])
+    assert best_program(records) == program_of(2)
+    tuner(Builder(), runner, deeper).tune([conv()])
+    assert len(runner.asked) == 2
+
+
+def test_progress_tells_stage_and_count(records: Records, tuner: Make) -> None:
+    told: list[TuneProgress] = []
+    made = tuner(Builder(), Runner())
+    made.progress = told.append
+    made.tune([conv()])
+    assert told == [
+        TuneProgress("build", 1, 1, 0),
+        TuneProgress("measure", 0, 1, 0),
+        TuneProgress("measure", 1, 1, 4),
+    ]
+
+
+def test_nothing_to_tune_starts_no_worker(records: Records, tuner: Make) -> None:
+    class Sleeper(Builder):
+        def start(self) -> None:
+            raise AssertionError("started for nothing")
+
+    tuner(Sleeper(), Runner()).tune([])
+
+
+def test_the_key_of_a_kernel_is_the_one_its_workload_is_recorded_under() -> None:
+    dense = the_kernel(matmul_graph(1, 8, 8))
+    assert dense.workload_json()[0] == dense.key
+    assert dense.key != conv().key
