@@ -236,7 +236,8 @@ def _quality(
     )
     final = replace(common, lr=settings.final_lr)
     short = final if short_like_final else replace(common, lr=settings.short_term_lr)
-    return DataQuality(data, short=short, final=final, teacher=dense.module if settings.distill_weight else None)
+    teacher = dense.module if settings.distill_weight else None
+    return DataQuality(data, short=short, final=final, teacher=teacher, probe_images=settings.probe_images)
 
 
 def _data_name(data: DataSet | Quality) -> str:

@@ -77,8 +77,8 @@ class DataQuality:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of the short-term batch size in the training split."""
-        return max(1, -(-len(self._data.train) // self._short.batch_size))
+        """Whole batches of the short-term batch size in the training split; the rest of an epoch is not trained on."""
+        return max(1, len(self._data.train) // self._short.batch_size)
 
     def validate(self, module: nn.Module) -> Accuracy:
         """Return top-1 on the validation split."""
