@@ -32,7 +32,7 @@ def test_steps_and_seed_of_the_call_count_and_final_selects_its_own_settings() -
 
 
 def test_an_epoch_is_counted_in_batches() -> None:
-    assert DataQuality(bright_data(100), short=SHORT, final=SHORT).steps_per_epoch == 4
+    assert DataQuality(bright_data(100), short=SHORT, final=SHORT).steps_per_epoch == 3
 
 
 def test_distilling_without_a_teacher_is_refused() -> None:
