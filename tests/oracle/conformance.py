@@ -10,14 +10,24 @@ from tvm_prune.oracle.table import ProgramTable
 __all__ = ["check", "check_failure"]
 
 
-def check(oracle: CostOracle, model: CompressedModel, smaller: CompressedModel, *, layers: Sequence[str]) -> None:
-    """Ask `oracle` all it can be asked about `model` and a clearly faster one; `layers` are those of `model`."""
+def check(
+    oracle: CostOracle,
+    model: CompressedModel,
+    smaller: CompressedModel,
+    *,
+    layers: Sequence[str],
+    measures: bool = False,
+) -> None:
+    """Ask `oracle` all it can be asked about `model` and a clearly faster one; `layers` are those of `model`.
+
+    An oracle that really `measures` is not held to its figures: a busy machine would fail it.
+    """
     assert oracle.estimate([]) == []
     prices = oracle.estimate([model, smaller])
     assert all(isinstance(price, Cost) and price.provenance.source == "predicted" for price in prices)
     assert isinstance(prices[0], Cost)
     assert isinstance(prices[1], Cost)
-    assert prices[1].latency_s < prices[0].latency_s
+    assert measures or prices[1].latency_s < prices[0].latency_s
     assert prices[1].macs < prices[0].macs
     assert prices[1].params < prices[0].params
 
@@ -33,7 +43,7 @@ def check(oracle: CostOracle, model: CompressedModel, smaller: CompressedModel, 
     assert sorted(layer for row in table.rows for layer in row.task.layers) == sorted(layers)
     assert len({row.task.hash for row in table.rows}) == len(table.rows)
     assert table.overhead_s >= 0
-    assert 0.8 < table.explained_s / table.whole.latency_s < 1.25
+    assert measures or 0.8 < table.explained_s / table.whole.latency_s < 1.25
     assert abs(sum(table.share(row) for row in table.rows) + table.overhead_s / table.explained_s - 1) < 1e-9
     for row in table.rows:
         assert row.in_situ_s > 0
@@ -44,7 +54,7 @@ def check(oracle: CostOracle, model: CompressedModel, smaller: CompressedModel, 
     ratio = oracle.compare(model, smaller)
     assert isinstance(ratio, Ratio)
     assert 0 < ratio.low <= ratio.median <= ratio.high
-    assert ratio.clears(1.0)
+    assert measures or ratio.clears(1.0)
     assert ratio.blocks > 0
 
 
