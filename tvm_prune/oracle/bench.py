@@ -1,6 +1,7 @@
 """The measuring process and what is loaded in it: whole modules under names, beside them a canary."""
 
 import base64
+import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Bench:
         self._sources.pop(name, None)
         if name in self._loaded and self._process is self.runner.process:
             self._loaded.discard(name)
-            self.runner.request("unload", {"name": name}, timeout_s=self.settings.timeout_s)
+            with contextlib.suppress(WorkerDied):  # then it is gone all the same
+                self.runner.request("unload", {"name": name}, timeout_s=self.settings.timeout_s)
 
     def run(self, name: str, inputs: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
         """Return the module's outputs on `inputs` (None = those it was added with). Raises WorkerDied."""

@@ -1,5 +1,6 @@
 """From a torch model to kernels that name their layers."""
 
+import contextlib
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ from tvm_prune.graph.fold import fold_batchnorm
 __all__ = ["Lowered", "Site", "lower"]
 
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+
+# Operators that the importer of TVM 0.27 takes without decomposition and gets wrong: for batch norm it reads momentum
+# as epsilon (wrong numbers, no error), of pixel shuffle it makes an operator that has no kernel.
+_MISREAD = ("batch_norm", "pixel_shuffle")
 
 
 @dataclass(frozen=True)
@@ -93,17 +98,17 @@ def _imported(program: torch.export.ExportedProgram) -> Any:
     """Return `program` as a Relax module. Raises UnsupportedOperatorError naming what has no converter.
 
     The importer is asked for the operators as they are first: taking them apart costs more than all else here. Only a
-    model with an operator it does not know that way is decomposed.
+    model with an operator it does not know that way, or misreads, is decomposed.
     """
     from tvm.relax.frontend.torch import from_exported_program
 
     refused = (AssertionError, NotImplementedError, KeyError, ValueError, RuntimeError, TypeError)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytree, from inside the importer
-        try:
-            return from_exported_program(program, keep_params_as_input=True, run_ep_decomposition=False)
-        except refused:
-            pass
+        targets = " ".join(str(node.target) for node in program.graph.nodes if node.op == "call_function")
+        if not any(name in targets for name in _MISREAD):
+            with contextlib.suppress(*refused):
+                return from_exported_program(program, keep_params_as_input=True, run_ep_decomposition=False)
         try:
             return from_exported_program(program, keep_params_as_input=True)
         except refused as error:

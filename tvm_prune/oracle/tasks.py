@@ -62,8 +62,8 @@ def kernel(function: Any) -> Kernel:
 def _padded_count(channels: int, target: Target) -> int | None:
     """Return a larger count that may run faster than `channels`, None where whole vectors cover it as it is.
 
-    A count is covered by vectors of its largest divisor that fits one. Where that takes more vectors than rounding up would
-    (17 = 17 x 1), or odd vectors, the next multiple of 4 that takes the fewest is worth a try.
+    A count is covered by vectors of its largest divisor that fits one. Where that takes more vectors than rounding up
+    would (17 = 17 x 1), or odd vectors, the next multiple of 4 that takes the fewest is worth a try.
     """
 
     def vectors(count: int) -> int:
@@ -160,6 +160,5 @@ def _shape(name: str, function: Any, anatomy: Any) -> str:
     source, result = text(function.params[0]), text(function.params[-1])
     if anatomy.kind in ("conv2d", "depthwise", "grouped"):
         kernel_h, kernel_w = anatomy.extents[4:6]
-        stride = max(1, round(int(function.params[0].shape[1]) / int(function.params[-1].shape[1])))
-        return f"{source} -> {result}, {kernel_h}x{kernel_w} /{stride}"
+        return f"{source} -> {result}, {kernel_h}x{kernel_w} /{anatomy.stride}"
     return f"{source} -> {result}" + (f", {name.removeprefix('fused_')}" if anatomy.kind == "other" else "")

@@ -14,7 +14,8 @@ class Anatomy:
     """Block names of one kernel and the extents of its anchor's loops.
 
     `kind` is conv2d, depthwise, grouped, dense or other; `channels` the output channels stored and `computed_channels`
-    those computed (more when the kernel pads them). Both are 0 for other.
+    those computed (more when the kernel pads them); both are 0 for other. `stride` is that of the rows of a convolution
+    (1 for the rest).
     """
 
     kind: str
@@ -24,6 +25,7 @@ class Anatomy:
     extents: tuple[int, ...]
     channels: int
     computed_channels: int
+    stride: int = 1
 
 
 def dissect(function: Any) -> Anatomy:
@@ -46,4 +48,28 @@ def dissect(function: Any) -> Anatomy:
     if kind == "grouped" and extents[-1] == 1 and computed == int(function.params[1].shape[-1]):
         data = function.params[0]
         kind = "depthwise" if int(data.shape[-1]) == channels else "grouped"
-    return Anatomy(kind, tuple(names[:place]), names[place], tuple(names[place + 1 :]), extents, channels, computed)
+    return Anatomy(
+        kind,
+        tuple(names[:place]),
+        names[place],
+        tuple(names[place + 1 :]),
+        extents,
+        channels,
+        computed,
+        1 if kind == "dense" else _stride(schedule.get(blocks[place])),
+    )
+
+
+def _stride(anchor: Any) -> int:
+    """Return by how many rows the window moves for one output row: the step of the input's index."""
+    from tvm.sym import Analyzer
+
+    row, index = anchor.iter_vars[1].var, anchor.reads[0].region[1].min
+
+    def at(place: int) -> int:
+        analyzer = Analyzer()
+        for item in anchor.iter_vars:
+            analyzer.bind(item.var, place if item.var.same_as(row) else 0)
+        return int(analyzer.simplify(index))
+
+    return at(1) - at(0)

@@ -1,0 +1,74 @@
+"""The measuring process may die at any moment: what was loaded is loaded again, and a reading lost is a failure."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.oracle.quick import BENCH, mixed
+from tvm_prune.oracle.bench import Bench, pack, unpack
+from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.oracle.cost import Cost, Failure, Ratio
+from tvm_prune.oracle.worker import Worker, WorkerDied
+
+MODEL = mixed()
+
+
+@given(
+    shape=st.lists(st.integers(0, 4), max_size=3),
+    dtype=st.sampled_from(["float32", "int64", "int8", "bool"]),
+)
+def test_arrays_survive_the_pipe(shape: list[int], dtype: str) -> None:
+    array = (np.arange(int(np.prod(shape))).reshape(shape) % 7).astype(dtype)
+    again = unpack(pack(array))
+    assert (again.dtype, again.shape) == (array.dtype, array.shape)
+    np.testing.assert_array_equal(again, array)
+
+
+def test_views_are_packed_by_value() -> None:
+    array = np.arange(12.0).reshape(3, 4).T[::2]
+    np.testing.assert_array_equal(unpack(pack(array)), array)
+
+
+def test_modules_are_loaded_again_after_the_process_died(oracle: CompilerOracle) -> None:
+    assert isinstance(oracle.cost(MODEL), Cost)
+    runner = oracle._bench.runner
+    assert runner.process is not None
+    os.kill(runner.process.pid, signal.SIGKILL)
+    runner.process.wait()
+    assert isinstance(oracle.cost(MODEL), Cost)
+    assert isinstance(oracle.compare(MODEL, mixed(4)), Ratio)
+
+
+def test_a_reading_that_dies_is_a_failure_and_the_next_one_works(
+    oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Worker.request
+
+    def dying(worker: Worker, function: str, *arguments: object, **options: object) -> object:
+        if function == "time_modules":
+            worker.stop()
+            raise WorkerDied("crashed with status -11")
+        return real(worker, function, *arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "request", dying)
+        failure = Failure(stage="run", message="crashed with status -11")
+        assert oracle.cost(MODEL) == failure
+        assert oracle.compare(MODEL, mixed(4)) == failure
+        assert oracle.table(mixed(6)) == failure
+    assert isinstance(oracle.cost(MODEL), Cost)
+
+
+def test_a_module_that_was_removed_is_forgotten() -> None:
+    bench = Bench(Worker("run", threads=1), BENCH)
+    name = bench.add(Path(__file__), [np.zeros(2)])
+    bench.remove(name)
+    bench.remove(name)
+    with pytest.raises(KeyError, match=name):
+        bench.run(name)
+    bench.runner.stop()
