@@ -1,10 +1,10 @@
 """Values to JSON and back: frozen dataclasses, unknown keys refused.
 
-A dataclass that crosses a file border sets ``__pydantic_config__ = STRICT``; `decode` then names the key it does not know.
+A dataclass that crosses a file border sets ``__pydantic_config__ = STRICT``; `decode` then names a key that it does not
+know.
 """
 
 import json
-from functools import cache
 from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -18,9 +18,13 @@ STRICT = ConfigDict(extra="forbid")
 Value = TypeVar("Value")
 
 
-@cache
+_ADAPTERS: dict[object, TypeAdapter[object]] = {}
+
+
 def _adapter(kind: type[object]) -> TypeAdapter[object]:
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def encode(value: object) -> Any:

@@ -17,7 +17,7 @@ _held = False
 def machine_lock(
     purpose: str, *, waiting: Callable[[str], None] | None = None, path: Path | None = None
 ) -> Iterator[None]:
-    """Hold the machine for `purpose` (measuring, training); wait for other processes of this user, telling `waiting` who it is.
+    """Hold the machine for `purpose` (measuring, training); `waiting` is told who has it while this call waits.
 
     Reentrant within a process. The lock dies with the process that holds it.
     """
