@@ -9,10 +9,7 @@ from relay_passes.hoist_weights import HoistWeights
 from relay_passes.pad_channels import PadChannels
 from relay_passes.sink_transposes import SinkTransposes
 
-__all__ = ["PIPELINE_VERSION", "executable_passes", "fuse", "graph_passes"]
-
-# Part of every key under which something compiled is remembered: raise it when a pass changes what comes out.
-PIPELINE_VERSION = 1
+__all__ = ["executable_passes", "fuse", "graph_passes"]
 
 
 def graph_passes() -> tvm.transform.Sequential:

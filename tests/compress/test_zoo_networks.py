@@ -1,11 +1,13 @@
 """The zoo's networks through the whole layer: grouped, cut, folded and counted."""
 
+import numpy as np
 import pytest
 import torch
 
 from tests.graph.networks import outputs, randomised
 from tvm_prune.compress.apply import apply_steps
-from tvm_prune.compress.uniform import uniform_steps
+from tvm_prune.compress.step import PruneStep
+from tvm_prune.compress.uniform import kept_width
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import count
 from tvm_prune.graph.fold import fold_batchnorm
@@ -49,7 +51,12 @@ def test_vgg16_and_lenet5_are_chains() -> None:
 @pytest.mark.parametrize("name", ["resnet20", "mobilenetv2-0.5", "lenet5", "vgg16"])
 def test_half_of_every_group_can_go_and_batch_norm_still_folds(name: str) -> None:
     dense = model(name)
-    steps = uniform_steps(dense, 0.5, round_to=4, scores=lambda group: importance(dense.module, group, "l1"))
+    steps = []
+    for group in find_groups(dense.module, INPUTS):
+        count_kept = kept_width(group.width, 0.5, round_to=4)
+        if group.prunable and count_kept < group.width:
+            best = np.argsort(-importance(dense.module, group, "l1"), kind="stable")[:count_kept]
+            steps.append(PruneStep(group=group.name, width=group.width, keep=tuple(sorted(best.tolist()))))
     pruned = apply_steps(dense, steps)
     assert type(pruned.module) is type(dense.module)
     before, after = count(dense.module, INPUTS), count(pruned.module, INPUTS)

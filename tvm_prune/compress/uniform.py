@@ -1,38 +1,10 @@
-"""Uniform pruning: the same share of every group. The baseline of every search."""
+"""How many units uniform pruning keeps of a group."""
 
 import math
-from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import ConfigError
-from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.graph.groups import Group, Ignored, find_groups
 
-__all__ = ["kept_width", "uniform_steps"]
-
-
-def uniform_steps(
-    model: CompressedModel,
-    ratio: float,
-    *,
-    round_to: int,
-    scores: Callable[[Group], np.ndarray],
-    ignored_layers: Sequence[Ignored] = (),
-) -> tuple[PruneStep, ...]:
-    """Return one step for each prunable group: of its units, the `kept_width` with the highest `scores` stay.
-
-    `ratio` in (0, 1] is the share kept, `scores` gives one score a unit [width]. Equal scores keep the lower unit.
-    Groups that stay whole have no step. Raises ConfigError for a ratio or rounding out of range.
-    """
-    steps = []
-    for group in find_groups(model.module, model.example_inputs, ignored_layers=ignored_layers):
-        count = kept_width(group.width, ratio, round_to=round_to)
-        if group.prunable and count < group.width:
-            best = np.argsort(-scores(group), kind="stable")[:count]
-            steps.append(PruneStep(group=group.name, width=group.width, keep=tuple(sorted(best.tolist()))))
-    return tuple(steps)
+__all__ = ["kept_width"]
 
 
 def kept_width(width: int, ratio: float, *, round_to: int) -> int:
