@@ -1,7 +1,7 @@
 """The real oracle on small networks: lowered, tuned, built, run and timed on this machine."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +104,22 @@ def test_two_networks_are_compared_in_one_process(oracle: CompilerOracle) -> Non
     assert 1 <= ratio.blocks <= BENCH.blocks
     assert is_time(ratio.incumbent_s)
     assert is_time(ratio.candidate_s)
+
+
+@pytest.mark.parametrize(("limit", "readings"), [(None, 1), (1.5, 1), (0.5, 1), (1.0, 4)])
+def test_a_comparison_is_measured_longer_while_a_limit_is_in_doubt(
+    oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch, limit: float | None, readings: int
+) -> None:
+    asked = []
+
+    def times(names: Sequence[str]) -> dict[str, list[float]]:
+        asked.append(names)
+        return {names[0]: [1.0] * 10, names[1]: [0.9, 1.1] * 5}
+
+    monkeypatch.setattr(oracle._bench, "times", times)
+    ratio = oracle.compare(MODEL, mixed(4), limit=limit)
+    assert isinstance(ratio, Ratio), ratio
+    assert (len(asked), ratio.blocks) == (readings, 10 * readings)
 
 
 def test_a_network_is_compared_with_itself_as_two_modules(oracle: CompilerOracle) -> None:
@@ -274,6 +290,18 @@ def test_a_second_oracle_on_the_same_records_tries_nothing(tmp_path: Path) -> No
             assert (oracle.trials > 0) == first
             prices.append(price.latency_s)
     assert prices[0] == prices[1]
+
+
+def test_what_cannot_be_lowered_is_a_failure_that_names_the_stage(oracle: CompilerOracle) -> None:
+    unused = nn.Sequential(nn.Conv2d(3, 6, 3))
+    unused.spare = nn.Linear(2, 2)  # type: ignore[assignment]
+    unused.forward = lambda image: unused[0](image)  # type: ignore[method-assign]
+    broken = compressed(unused, IMAGE)
+    check_failure(oracle, MODEL, broken)
+    failure = oracle.cost(broken)
+    assert isinstance(failure, Failure)
+    assert failure.stage == "lower"
+    assert "no compiled kernel reads the weights of spare" in failure.message
 
 
 def test_what_cannot_be_built_is_a_failure_beside_good_answers(tmp_path: Path) -> None:

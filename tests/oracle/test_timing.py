@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_prune.oracle.timing import keep, median_and_spread, paired_ratio, percentile, steady_rounds
+from tvm_prune.oracle.timing import keep, median_and_spread, median_interval, paired_ratio, percentile, steady_rounds
 
 times = st.lists(st.floats(1e-6, 1e-1), min_size=1, max_size=40)
 
@@ -27,6 +27,30 @@ def test_a_ratio_pairs_blocks_so_that_a_change_of_speed_cancels() -> None:
     assert (ratio.incumbent_s, ratio.candidate_s, ratio.blocks) == (1.5, 0.75, 4)
     assert ratio.clears(0.5)
     assert not ratio.clears(0.49)
+
+
+def test_more_blocks_make_a_median_surer_and_leave_its_percentiles() -> None:
+    few = paired_ratio([1.0] * 10, [0.9, 1.1] * 5)
+    many = paired_ratio([1.0] * 11, [0.9, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 1.1])
+    assert (few.median_low, few.median_high) == (0.9, 1.1)
+    assert not few.tells(1.0)
+    assert (many.median_low, many.median_high) == (0.99, 0.99)
+    assert many.tells(1.0)
+    assert many.clears(0.99)
+    assert many.tells(0.98)
+    assert not many.clears(0.98)
+
+
+@pytest.mark.parametrize(("count", "outside"), [(5, 0), (6, 0), (9, 1), (25, 7), (100, 39)])
+def test_the_interval_of_a_median_leaves_out_what_the_binomial_table_says(count: int, outside: int) -> None:
+    values = [float(number) for number in range(count)]
+    assert median_interval(values) == (outside, count - 1 - outside)
+
+
+def test_the_interval_of_a_median_encloses_it_as_often_as_promised() -> None:
+    draws = np.random.default_rng(0).exponential(size=(2000, 25))
+    enclosed = [low <= np.log(2) <= high for low, high in map(median_interval, draws)]
+    assert 0.94 < np.mean(enclosed) < 0.98
 
 
 def test_series_of_different_length_are_not_paired() -> None:

@@ -1,6 +1,7 @@
 """Tuning with workers that misbehave on purpose: what is left is used, what failed is remembered."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -226,15 +227,15 @@ def test_with_deepen_a_kernel_with_more_to_try_is_tuned_again(records: Records, 
     assert len(runner.asked) == 2
 
 
-def test_progress_tells_stage_and_count(records: Records, tuner: Make) -> None:
+def test_progress_tells_stage_count_and_the_kernel_in_hand(records: Records, tuner: Make) -> None:
     told: list[TuneProgress] = []
     made = tuner(Builder(), Runner())
     made.progress = told.append
-    made.tune([conv()])
+    made.tune([replace(conv(), shape="a convolution")])
     assert told == [
-        TuneProgress("build", 1, 1, 0),
-        TuneProgress("measure", 0, 1, 0),
-        TuneProgress("measure", 1, 1, 4),
+        TuneProgress("build", 1, 1, 0, "a convolution"),
+        TuneProgress("measure", 0, 1, 0, "a convolution"),
+        TuneProgress("measure", 1, 1, 4, ""),
     ]
 
 

@@ -160,10 +160,13 @@ def test_recovery_lets_the_search_go_below_the_requirement_by_that_much(tmp_path
 class LyingOracle(ToyOracle):
     """Promises what it does not keep: compared, a candidate is no faster unless it takes less than 0.7 of the time."""
 
-    def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
-        ratio = super().compare(incumbent, candidate)
+    def compare(
+        self, incumbent: CompressedModel, candidate: CompressedModel, *, limit: float | None = None
+    ) -> Ratio | Failure:
+        ratio = super().compare(incumbent, candidate, limit=limit)
         assert isinstance(ratio, Ratio)
-        return replace(ratio, median=1.0, low=0.999, high=1.001) if ratio.median > 0.7 else ratio
+        unkept = replace(ratio, median=1.0, low=0.999, high=1.001, median_low=0.999, median_high=1.001)
+        return unkept if ratio.median > 0.7 else ratio
 
 
 @pytest.mark.parametrize("settings", [replace(SETTINGS, bite=0.02), PAPER], ids=["groups", "paper"])

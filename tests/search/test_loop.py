@@ -125,7 +125,7 @@ def test_the_latency_gate_needs_the_whole_interval(tmp_path: Path) -> None:
     oracle = ToyOracle()
     free = scripted(tmp_path / "free", Proposal(parent=0, steps=(step,)), oracle=oracle).trials[1]
     assert free.ratio is not None
-    limit = (free.ratio.median + free.ratio.high) / 2
+    limit = (free.ratio.median + free.ratio.median_high) / 2
     gated = scripted(tmp_path / "gated", Proposal(parent=0, steps=(step,), max_ratio=limit), oracle=oracle).trials[1]
     assert gated.state is State.TOO_SLOW
     assert gated.note.startswith("ratio 0.")

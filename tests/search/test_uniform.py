@@ -1,11 +1,16 @@
 """The uniform baseline: which points there are, and that each is tried once from the dense model."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.search.toy import ToyOracle, ToyWorkbench, header
+from tests.search.toy import ToyOracle, ToyWorkbench, header, toy_of
 from tvm_prune.errors import ConfigError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.oracle.cost import Cost, Failure
 from tvm_prune.search.budget import Budget
 from tvm_prune.search.loop import run
 from tvm_prune.search.outcome import Outcome
@@ -13,12 +18,24 @@ from tvm_prune.search.trial import State
 from tvm_prune.search.uniform import Uniform, UniformSettings
 
 
-def baseline(run_dir: Path, settings: UniformSettings) -> tuple[Outcome, Uniform]:
+class Stairs(ToyOracle):
+    """Prices go by whole steps of 32 channels of the stem."""
+
+    def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+        answers = super().estimate(models)
+        steps = [math.ceil(len(toy_of(model).kept["stem"]) / 32) for model in models]
+        return [
+            replace(answer, latency_s=step * 1e-4) if isinstance(answer, Cost) else answer
+            for answer, step in zip(answers, steps, strict=True)
+        ]
+
+
+def baseline(run_dir: Path, settings: UniformSettings, oracle: ToyOracle | None = None) -> tuple[Outcome, Uniform]:
     searcher = Uniform(settings)
     outcome = run(
         searcher,
         ToyWorkbench(),
-        ToyOracle(),
+        oracle or ToyOracle(),
         header=header(settings, "uniform"),
         budget=Budget(),
         run_dir=run_dir,
@@ -29,8 +46,8 @@ def baseline(run_dir: Path, settings: UniformSettings) -> tuple[Outcome, Uniform
 
 def test_each_point_grows_from_the_dense_model_without_a_gate(tmp_path: Path) -> None:
     outcome, searcher = baseline(tmp_path, UniformSettings(ratios=(0.5, 0.3), roundings=(1,), finetune_steps=7))
-    points = [trial.proposal for trial in outcome.trials[1:]]
-    assert [trial.state for trial in outcome.trials] == [State.ACCEPTED] * 3
+    points = [trial.proposal for trial in outcome.accepted[1:]]
+    assert [trial.state for trial in outcome.trials] == [State.ACCEPTED, *[State.PRICED] * 2, *[State.ACCEPTED] * 2]
     assert all(
         point is not None and (point.parent, point.max_ratio, point.min_accuracy) == (0, None, None) for point in points
     )
@@ -42,15 +59,26 @@ def test_each_point_grows_from_the_dense_model_without_a_gate(tmp_path: Path) ->
 def test_every_prunable_group_keeps_the_ratio_rounded_up(tmp_path: Path) -> None:
     outcome, _ = baseline(tmp_path, UniformSettings(ratios=(0.3,), roundings=(1, 16)))
     widths = []
-    for trial in outcome.trials[1:]:
+    for trial in outcome.accepted[1:]:
         assert trial.proposal is not None
         widths.append({step.group: len(step.keep) for step in trial.proposal.steps})
     assert widths == [{"stem": 19, "one": 19, "two": 38}, {"stem": 32, "one": 32, "two": 48}]
 
 
+def test_a_point_no_faster_than_a_wider_one_is_priced_but_not_trained(tmp_path: Path) -> None:
+    settings = UniformSettings(ratios=(0.25, 0.5, 0.75), roundings=(1,))
+    outcome, searcher = baseline(tmp_path, settings, Stairs())
+    assert [trial.state for trial in outcome.trials[1:4]] == [State.PRICED] * 3
+    trained = [trial.proposal.note for trial in outcome.accepted[1:] if trial.proposal is not None]
+    assert trained == ["uniform 0.5, counts in multiples of 1", "uniform 0.75, counts in multiples of 1"]
+    assert searcher.stop_reason == (
+        "all 3 uniform points were tried; 1 of them promised to be no faster than a wider one and were not trained"
+    )
+
+
 def test_equal_models_are_tried_once_and_the_dense_one_not_again(tmp_path: Path) -> None:
     outcome, _ = baseline(tmp_path, UniformSettings(ratios=(1.0, 0.5), roundings=(1, 4, 8, 16)))
-    assert len(outcome.trials) == 2
+    assert len(outcome.accepted) == 2
 
 
 @pytest.mark.parametrize(

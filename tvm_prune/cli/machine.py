@@ -25,7 +25,7 @@ def open_oracle(
     from tvm_prune.oracle.tuner import TuneProgress, TuneSettings
 
     def told(progress: TuneProgress) -> None:
-        detail = f"tasks: {progress.stage}, {progress.trials} programs timed"
+        detail = f"tasks: {progress.stage} {progress.task}, {progress.trials} programs timed"
         screen.advance(progress.done, total=progress.total, detail=detail)
 
     tuning = TuneSettings() if trials_per_task is None else TuneSettings(trials_per_task=trials_per_task)

@@ -26,8 +26,13 @@ class CostOracle(Protocol):
     def table(self, model: CompressedModel) -> ProgramTable | Failure:
         """Return the program table, rows timed in place."""
 
-    def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
-        """Time both modules in alternating blocks: the only basis of a decision."""
+    def compare(
+        self, incumbent: CompressedModel, candidate: CompressedModel, *, limit: float | None = None
+    ) -> Ratio | Failure:
+        """Time both modules in alternating blocks: the only basis of a decision.
+
+        With `limit`, a ratio that does not tell on which side of it the candidate lies is measured longer.
+        """
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +16,16 @@ import numpy as np
 from tvm_prune.errors import ParityError, RecordsError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import count
-from tvm_prune.graph.fingerprint import fingerprint, weights_digest
+from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.lock import machine_lock
 from tvm_prune.oracle.bench import Bench, BenchSettings
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
-from tvm_prune.oracle.lower import Lowered, lower
-from tvm_prune.oracle.module import STAMPED_ROUNDS, Choice, Compiled, Form, choose, compile_module
+from tvm_prune.oracle.module import STAMPED_ROUNDS, Compiled, Form, compile_module
+from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.table import ProgramTable, Row
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tasks import TaskGraph, task_graph
+from tvm_prune.oracle.tasks import TaskGraph
 from tvm_prune.oracle.timing import median_and_spread, paired_ratio
 from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
 from tvm_prune.oracle.tuner import TuneProgress, Tuner, TuneSettings
@@ -35,17 +35,10 @@ __all__ = ["CompilerOracle"]
 
 # Outputs of the compiled module may differ from torch by this much, relative to the largest output.
 _PARITY_TOLERANCE = 1e-3
+# Readings of one comparison at most, where the first does not tell on which side of a limit it lies.
+_MOST_READINGS = 4
 # Modules that stay loaded for the next comparison; at least two.
 _KEPT_MODULES = 16
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A model lowered, tuned and with its programs chosen."""
-
-    lowered: Lowered
-    graph: TaskGraph
-    choice: Choice
 
 
 class CompilerOracle:
@@ -69,7 +62,6 @@ class CompilerOracle:
     ) -> None:
         require_toolchain()
         self.target = target
-        self.allow_untuned = allow_untuned
         self.seconds: dict[str, float] = {}
         self._counted = 0
         self._waiting = waiting
@@ -87,10 +79,10 @@ class CompilerOracle:
             runner=self._runner,
             progress=progress,
         )
+        self._preparer = Preparer(target, self.records, self.tuner, allow_untuned=allow_untuned, clock=self._clock)
         self._bench = Bench(self._runner, bench or BenchSettings())
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
         self._number = itertools.count()
-        self._prepared: dict[str, _Prepared] = {}
         self._names: dict[str, str] = {}
         self._tables: dict[str, ProgramTable] = {}
         self._overhead_per_call_s = 0.0
@@ -127,7 +119,7 @@ class CompilerOracle:
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
         """Price models by the sum of their tasks' programs; new tasks of all of them are tuned together."""
         with self._call():
-            prepared = self._prepare(models)
+            prepared = self._preparer.prepare(models)
         costs: list[Cost | Failure] = []
         for model, item in zip(models, prepared, strict=True):
             if isinstance(item, Failure):
@@ -143,7 +135,7 @@ class CompilerOracle:
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Build and time the whole module."""
         with self._call():
-            (item,) = self._prepare([model])
+            (item,) = self._preparer.prepare([model])
             if isinstance(item, Failure):
                 return item
             try:
@@ -153,7 +145,7 @@ class CompilerOracle:
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
         median, spread = median_and_spread(times)
-        return self._cost(model, median, spread, self._source(item), repeats=len(times))
+        return self._cost(model, median, spread, item.source, repeats=len(times))
 
     def table(self, model: CompressedModel) -> ProgramTable | Failure:
         """Return the program table: rows timed in place by stamps, overhead by the same module with empty kernels."""
@@ -161,7 +153,7 @@ class CompilerOracle:
         with self._call():
             if key in self._tables:
                 return self._tables[key]
-            (item,) = self._prepare([model])
+            (item,) = self._preparer.prepare([model])
             if isinstance(item, Failure):
                 return item
             try:
@@ -171,10 +163,12 @@ class CompilerOracle:
         self._tables[key] = table
         return table
 
-    def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
-        """Time both modules in alternating blocks of one process."""
+    def compare(
+        self, incumbent: CompressedModel, candidate: CompressedModel, *, limit: float | None = None
+    ) -> Ratio | Failure:
+        """Time both modules in alternating blocks of one process, up to four readings while `limit` is in doubt."""
         with self._call():
-            prepared = self._prepare([incumbent, candidate])
+            prepared = self._preparer.prepare([incumbent, candidate])
             names = []
             for model, item in zip((incumbent, candidate), prepared, strict=True):
                 if isinstance(item, Failure):
@@ -185,20 +179,18 @@ class CompilerOracle:
                 names[1] = self._module(candidate, prepared[1], again=True)  # type: ignore[arg-type]
             try:
                 with self._clock("measure"):
-                    times = self._bench.times(names)
+                    return self._compared(names[0], names[1], limit)
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
             finally:
                 if twin:
                     self._bench.remove(names[1])
-        return paired_ratio(times[names[0]], times[names[1]])
 
     # --- beyond the contract ------------------------------------------------------------------------------------------
 
     def tasks(self, model: CompressedModel) -> TaskGraph:
-        """Return the tasks of `model` without tuning anything."""
-        with self._clock("lower"):
-            return task_graph(lower(model), self.target)
+        """Return the tasks of `model` without tuning anything. Raises ModelError."""
+        return self._preparer.tasks(model)
 
     def deepen(self, *, trials_per_task: int) -> None:
         """From now on try up to `trials_per_task` programs of every task, also of those tuned before with fewer.
@@ -206,7 +198,7 @@ class CompilerOracle:
         Models measured before are measured again.
         """
         self.tuner.settings = replace(self.tuner.settings, trials_per_task=trials_per_task, deepen=True)
-        self._prepared.clear()
+        self._preparer.forget()
         self._tables.clear()
         for name in self._names.values():
             self._bench.remove(name)
@@ -220,7 +212,7 @@ class CompilerOracle:
         import torch
 
         with self._call():
-            (item,) = self._prepare([model], with_weights=True)
+            (item,) = self._preparer.prepare([model], with_weights=True)
             if isinstance(item, Failure):
                 raise ParityError(f"the model cannot be compiled: {item.message}")
             path = library or self._build(item, "plain").library
@@ -248,7 +240,7 @@ class CompilerOracle:
     def export_library(self, model: CompressedModel, library: Path) -> Compiled:
         """Compile `model` with its present weights to `library`."""
         with self._call():
-            (item,) = self._prepare([model], with_weights=True)
+            (item,) = self._preparer.prepare([model], with_weights=True)
         if isinstance(item, Failure):
             raise ToolchainError(f"the model cannot be compiled: {item.message}")
         return self._build(item, "plain", library)
@@ -290,53 +282,7 @@ class CompilerOracle:
             ),
         )
 
-    def _source(self, item: _Prepared) -> Source:
-        return "untuned" if any(record is None for record in item.choice.record.values()) else "measured"
-
-    def _prepare(self, models: Sequence[CompressedModel], *, with_weights: bool = False) -> list[_Prepared | Failure]:
-        """Lower, tune and choose programs.
-
-        Time does not depend on the weights' values: a model that was lowered with others is not lowered again, unless
-        `with_weights` says that its own must be in.
-        """
-        lowered: list[tuple[Lowered, TaskGraph]] = []
-        keys = [fingerprint(model) + (weights_digest(model.module) if with_weights else "") for model in models]
-        with self._clock("lower"):
-            for model, key in zip(models, keys, strict=True):
-                known = self._prepared.get(key)
-                if known is None:
-                    fresh = lower(model)
-                    lowered.append((fresh, task_graph(fresh, self.target)))
-                else:
-                    lowered.append((known.lowered, known.graph))
-        kernels = [
-            variant.kernel for _, graph in lowered for variants in graph.variants.values() for variant in variants
-        ]
-        with self._clock("tune"):
-            self.tuner.tune(kernels)
-        answers: list[_Prepared | Failure] = []
-        for key, (fresh, graph) in zip(keys, lowered, strict=True):
-            choice = choose(graph, self.records)
-            missing = [task for task in graph.tasks if choice.record[task.hash] is None]
-            if missing and not self.allow_untuned:
-                reasons = [self.tuner.failures.get(task.hash) for task in missing]
-                text = next((failure.message for failure in reasons if failure is not None), "no record")
-                answers.append(
-                    Failure(
-                        stage="build",
-                        message=f"{len(graph.tasks) - len(missing)} of {len(graph.tasks)} tasks have a record; "
-                        f"{missing[0].shape} has none: {text}",
-                    )
-                )
-                continue
-            item = _Prepared(fresh, graph, choice)
-            if len(self._prepared) > 64:
-                self._prepared.pop(next(iter(self._prepared)))
-            self._prepared[key] = item
-            answers.append(item)
-        return answers
-
-    def _build(self, item: _Prepared, form: Form, library: Path | None = None) -> Compiled:
+    def _build(self, item: Prepared, form: Form, library: Path | None = None) -> Compiled:
         if library is None:
             # Never a path used before: the loader would run the old code.
             library = Path(self._folder.name) / f"{form}{next(self._number)}.so"
@@ -351,7 +297,7 @@ class CompilerOracle:
                     "run 'tvm-prune doctor' to check compiler and linker"
                 ) from error
 
-    def _module(self, model: CompressedModel, item: _Prepared, *, again: bool = False) -> str:
+    def _module(self, model: CompressedModel, item: Prepared, *, again: bool = False) -> str:
         """Return the bench name of the model's module, built if it is not there. Latency does not depend on weights."""
         self._ensure_canary()
         key = fingerprint(model)
@@ -368,7 +314,19 @@ class CompilerOracle:
         self._names[key] = self._names.pop(key)
         return self._names[key]
 
-    def _measure_table(self, model: CompressedModel, item: _Prepared) -> ProgramTable:
+    def _compared(self, incumbent: str, candidate: str, limit: float | None) -> Ratio:
+        before: list[float] = []
+        after: list[float] = []
+        for _ in range(_MOST_READINGS):
+            times = self._bench.times([incumbent, candidate])
+            before += times[incumbent]
+            after += times[candidate]
+            ratio = paired_ratio(before, after)
+            if limit is None or ratio.tells(limit):
+                break
+        return ratio
+
+    def _measure_table(self, model: CompressedModel, item: Prepared) -> ProgramTable:
         whole = self._module(model, item)
         empty_build, stamped_build = self._build(item, "empty"), self._build(item, "stamped")
         empty = self._bench.add(empty_build.library, item.lowered.inputs)
@@ -404,7 +362,7 @@ class CompilerOracle:
         median, spread = median_and_spread(times[whole])
         overhead_s = statistics.median(times[empty])
         self._overhead_per_call_s = overhead_s / max(1, len(item.graph.calls))
-        cost = self._cost(model, median, spread, self._source(item), repeats=len(times[whole]))
+        cost = self._cost(model, median, spread, item.source, repeats=len(times[whole]))
         return ProgramTable(rows=tuple(rows), overhead_s=overhead_s, whole=cost)
 
     def _ensure_canary(self) -> None:

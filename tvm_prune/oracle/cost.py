@@ -54,19 +54,29 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Candidate over incumbent latency, paired block by block; low and high are the 10th and 90th percentile."""
+    """Candidate over incumbent latency, paired block by block.
+
+    `low` and `high` are the 10th and 90th percentile of the blocks: how much one block says. `median_low` and
+    `median_high` enclose the median with a confidence of 95 %: how well it is known, which more blocks improve.
+    """
 
     median: float
     low: float
     high: float
+    median_low: float
+    median_high: float
     incumbent_s: float
     candidate_s: float
     blocks: int
     __pydantic_config__ = STRICT
 
     def clears(self, limit: float) -> bool:
-        """Whether the whole interval lies at or below `limit`: the only form of a latency gate."""
-        return self.high <= limit
+        """Whether the whole interval of the median lies at or below `limit`: the only form of a latency gate."""
+        return self.median_high <= limit
+
+    def tells(self, limit: float) -> bool:
+        """Whether the interval of the median lies on one side of `limit`."""
+        return self.median_high <= limit or limit < self.median_low
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,8 +56,10 @@ class LinearOracle:
             rows=self._rows(model), overhead_s=self.overhead_s, whole=self._cost(model, "measured")
         )
 
-    def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
-        """Return the exact ratio in an interval of `spread` to both sides."""
+    def compare(
+        self, incumbent: CompressedModel, candidate: CompressedModel, *, limit: float | None = None
+    ) -> Ratio | Failure:
+        """Return the exact ratio in intervals of `spread` to both sides; no `limit` makes it more exact."""
         self._asked("compare", [candidate])
         failure = self._failure(incumbent) or self._failure(candidate)
         if failure is not None:
@@ -68,6 +70,8 @@ class LinearOracle:
             median=ratio,
             low=ratio * (1 - self.spread),
             high=ratio * (1 + self.spread),
+            median_low=ratio * (1 - self.spread),
+            median_high=ratio * (1 + self.spread),
             incumbent_s=before,
             candidate_s=after,
             blocks=10,

@@ -74,9 +74,11 @@ class RecordingOracle:
         """Ask for the table and keep it."""
         return self._keep("table", [model], self._inner.table(model))
 
-    def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
+    def compare(
+        self, incumbent: CompressedModel, candidate: CompressedModel, *, limit: float | None = None
+    ) -> Ratio | Failure:
         """Ask for the ratio and keep it."""
-        return self._keep("compare", [incumbent, candidate], self._inner.compare(incumbent, candidate))
+        return self._keep("compare", [incumbent, candidate], self._inner.compare(incumbent, candidate, limit=limit))
 
     def _keep(self, question: str, models: Sequence[CompressedModel], answer: Answer | Failure) -> Answer | Failure:
         line = {
@@ -114,8 +116,10 @@ class ReplayOracle:
         """Return the kept table."""
         return self._known("table", [model], ProgramTable)
 
-    def compare(self, incumbent: CompressedModel, candidate: CompressedModel) -> Ratio | Failure:
-        """Return the kept ratio of this pair, in this order."""
+    def compare(
+        self, incumbent: CompressedModel, candidate: CompressedModel, *, limit: float | None = None
+    ) -> Ratio | Failure:
+        """Return the kept ratio of this pair, in this order, whatever limit it was measured for."""
         return self._known("compare", [incumbent, candidate], Ratio)
 
     def _known(self, question: str, models: Sequence[CompressedModel], kind: type[Answer]) -> Answer | Failure:

@@ -1,7 +1,7 @@
 """Tasks of a lowered model: distinct kernels, the variants that may stand in for each, and the layers they compute."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm_prune.oracle.lower import Lowered
@@ -13,10 +13,14 @@ __all__ = ["Kernel", "TaskGraph", "Variant", "task_graph"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An unscheduled PrimFunc; `key` is its structural hash, as the records' workloads carry it."""
+    """An unscheduled PrimFunc; `key` is its structural hash, as the records' workloads carry it.
+
+    `shape` says in a few words what it computes, for who watches the tuning.
+    """
 
     key: str
     function: Any
+    shape: str = ""
 
     def workload_json(self) -> Any:
         """Return the workload as the tuning database writes it; the large half is the module's own JSON."""
@@ -87,6 +91,9 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
     module, sites = lowered.fuse(tvm_target, {})
     kernels = {name: kernel(module[name]) for name in dict.fromkeys(site.kernel for site in sites)}
     anatomies = {name: dissect(found.function) for name, found in kernels.items()}
+    kernels = {
+        name: replace(found, shape=_shape(name, found.function, anatomies[name])) for name, found in kernels.items()
+    }
     placeholders = _weights_by_call(module)
 
     variants: dict[str, dict[int | None, Variant]] = {
@@ -106,9 +113,11 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
             name = placeholders[call]
             if name is None or name not in wider:
                 continue
+            exact = kernels[site.kernel]
             if padded_site.kernel not in made:
-                made[padded_site.kernel] = kernel(padded_module[padded_site.kernel])
-            key = kernels[site.kernel].key
+                shape = f"{exact.shape}, padded to {wider[name]} channels"
+                made[padded_site.kernel] = replace(kernel(padded_module[padded_site.kernel]), shape=shape)
+            key = exact.key
             variants[key].setdefault(wider[name], Variant(wider[name], made[padded_site.kernel]))
 
     layers: dict[str, list[str]] = {}
@@ -128,7 +137,7 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
             Task(
                 hash=found.key,
                 kind=anatomy.kind,
-                shape=_shape(name, found.function, anatomy),
+                shape=found.shape,
                 weight=count[found.key],
                 layers=tuple(layers[found.key]),
                 macs=math.prod(anatomy.extents) if anatomy.extents else 0,

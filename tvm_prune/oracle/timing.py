@@ -1,14 +1,17 @@
 """From blocks of timings to figures: median, spread, and paired ratios on a machine that changes speed by itself."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
 from tvm_prune.oracle.cost import Ratio
 
-__all__ = ["keep", "median_and_spread", "paired_ratio", "percentile", "steady_rounds"]
+__all__ = ["keep", "median_and_spread", "median_interval", "paired_ratio", "percentile", "steady_rounds"]
 
 # Rounds in which the canary is slower than this, relative to its best quarter, tell about the machine, not the model.
 _DRIFT = 1.05
+# How often the interval of a median may miss it, to each side.
+_MISSED = 0.025
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -25,6 +28,22 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return statistics.median(values), percentile(values, 90) - percentile(values, 10)
 
 
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return values that enclose the median of what `values` were drawn from, with a confidence of at least 95 %.
+
+    Order statistics: how many of n draws fall below the true median is binomial with p = 1/2, whatever their
+    distribution. Of fewer than six values the least and the greatest are returned; they say less.
+    """
+    ordered, outside, tail = sorted(values), 0, 0.0
+    while True:
+        tail += math.comb(len(ordered), outside) / 2 ** len(ordered)
+        if tail > _MISSED or 2 * outside >= len(ordered):
+            break
+        outside += 1
+    place = max(0, outside - 1)
+    return ordered[place], ordered[-1 - place]
+
+
 def steady_rounds(canary: Sequence[float]) -> list[int]:
     """Return the rounds in which the canary, a fixed program, ran at the machine's usual speed; at least half."""
     usual = percentile(canary, 25)
@@ -37,10 +56,13 @@ def steady_rounds(canary: Sequence[float]) -> list[int]:
 def paired_ratio(incumbent: Sequence[float], candidate: Sequence[float]) -> Ratio:
     """Return candidate over incumbent from blocks that ran side by side."""
     ratios = [mine / theirs for theirs, mine in zip(incumbent, candidate, strict=True)]
+    median_low, median_high = median_interval(ratios)
     return Ratio(
         median=statistics.median(ratios),
         low=percentile(ratios, 10),
         high=percentile(ratios, 90),
+        median_low=median_low,
+        median_high=median_high,
         incumbent_s=statistics.median(incumbent),
         candidate_s=statistics.median(candidate),
         blocks=len(ratios),

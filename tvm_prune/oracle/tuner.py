@@ -41,12 +41,13 @@ class TuneSettings:
 
 @dataclass(frozen=True)
 class TuneProgress:
-    """How far tuning is: the stage (build or measure), kernels done and in all, trials so far."""
+    """How far tuning is: the stage (build or measure), kernels done and in all, trials so far, the kernel in hand."""
 
     stage: str
     done: int
     total: int
     trials: int
+    task: str
 
 
 @dataclass
@@ -99,9 +100,9 @@ class Tuner:
         built = self._build_all(list(wanted.values()))
         middle = time.perf_counter()
         for number, item in enumerate(built):
-            self._report("measure", number, len(built))
+            self._report("measure", number, len(built), item.kernel)
             self._measure(item)
-        self._report("measure", len(built), len(built))
+        self._report("measure", len(built), len(built), None)
         self.seconds["build"] += middle - begin
         self.seconds["measure"] += time.perf_counter() - middle
 
@@ -114,9 +115,9 @@ class Tuner:
 
         return trials < limit and len(enumerate_candidates(kernel.function, self.target, limit=trials + 1)) > trials
 
-    def _report(self, stage: str, done: int, total: int) -> None:
+    def _report(self, stage: str, done: int, total: int, kernel: Kernel | None) -> None:
         if self.progress is not None:
-            self.progress(TuneProgress(stage, done, total, self.trials))
+            self.progress(TuneProgress(stage, done, total, self.trials, kernel.shape if kernel else ""))
 
     def _build_all(self, kernels: list[Kernel]) -> list[_Built]:
         free = list(self.builders)
@@ -130,8 +131,8 @@ class Tuner:
                 finally:
                     free.append(worker)
 
-            for done, item in enumerate(pool.map(build, kernels)):
-                self._report("build", done + 1, len(kernels))
+            for done, (kernel, item) in enumerate(zip(kernels, pool.map(build, kernels), strict=True), start=1):
+                self._report("build", done, len(kernels), kernel)
                 if item is not None:
                     built.append(item)
         return built

@@ -101,13 +101,15 @@ class TrialRunner:
         if isinstance(predicted, Failure):
             return closed(trial, State.FAILED, _failure_text(predicted))
         self.say(f"trial {number}: comparing with trial {proposal.parent}")
-        ratio = watch.ask(self.oracle, lambda: self.oracle.compare(parent, candidate))
+        ratio = watch.ask(self.oracle, lambda: self.oracle.compare(parent, candidate, limit=proposal.max_ratio))
         if isinstance(ratio, Failure):
             return closed(trial, State.FAILED, _failure_text(ratio))
         trial = replace(trial, ratio=ratio, cost=_measured(predicted, ratio))
         if proposal.max_ratio is not None and not ratio.clears(proposal.max_ratio):
             return closed(
-                trial, State.TOO_SLOW, f"ratio {ratio.median:.4f} up to {ratio.high:.4f}, needs {proposal.max_ratio:g}"
+                trial,
+                State.TOO_SLOW,
+                f"ratio {ratio.median:.4f} up to {ratio.median_high:.4f}, needs {proposal.max_ratio:g}",
             )
         if proposal.finetune_steps:
             self.say(f"trial {number}: training for {proposal.finetune_steps} steps")

@@ -1,7 +1,6 @@
 """The uniform baseline: every group thinned by the same ratio, counts rounded up to what vectors like."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_prune.codec import STRICT
 from tvm_prune.compress.step import PruneStep
@@ -35,34 +34,58 @@ class UniformSettings:
 
 
 class Uniform:
-    """A searcher without feedback: every point grows from the dense model, passes no gate and is tried once."""
+    """A searcher without feedback: every point grows from the dense model, passes no gate and is tried once.
+
+    All points are priced first. One that promises no less latency than a point with at least as many channels in every
+    group is not trained: the wider network computes all that it can, as fast, so it cannot be on the lower envelope.
+    """
 
     def __init__(self, settings: UniformSettings) -> None:
         """Begin; the points are known once trial 0 is told."""
         self._settings = settings
-        self._points: Iterator[Proposal] = iter(())
-        self._tried = 0
+        self._points: tuple[Proposal, ...] = ()
+        self._prices: list[float | None] = []
+        self._asked: list[Proposal] | None = None
 
     @property
     def stop_reason(self) -> str:
-        """How many points there were."""
-        return f"all {self._tried} uniform points were tried"
+        """How many points there were, and how many of them were not worth training."""
+        left = len(self._points) - len(self._worthwhile())
+        slower = f"; {left} of them promised to be no faster than a wider one and were not trained" if left else ""
+        return f"all {len(self._points)} uniform points were tried{slower}"
 
     def ask(self) -> tuple[Proposal, ...]:
-        """Return the next point."""
-        point = next(self._points, None)
-        if point is None:
-            return ()
-        self._tried += 1
-        return (point,)
+        """Return the points to price, later one of them after the other."""
+        if self._asked is None:
+            self._asked = []
+            return tuple(replace(point, price_only=True, finetune_steps=0) for point in self._points)
+        for point in self._worthwhile():
+            if point not in self._asked:
+                self._asked.append(point)
+                return (point,)
+        return ()
 
     def tell(self, trial: Trial) -> None:
-        """Take trial 0, which has the groups; later outcomes change nothing."""
+        """Take trial 0, which has the groups, and the prices; later outcomes change nothing."""
         if trial.number == 0:
             assert trial.groups is not None
-            self._points = iter(self._proposals(trial.groups))
+            self._points = self._proposals(trial.groups)
+        elif trial.proposal is not None and trial.proposal.price_only:
+            self._prices.append(None if trial.cost is None else trial.cost.latency_s)
 
-    def _proposals(self, groups: tuple[ScoredGroup, ...]) -> list[Proposal]:
+    def _worthwhile(self) -> list[Proposal]:
+        priced = list(zip(self._points, self._prices, strict=True))
+        return [
+            point
+            for point, latency_s in priced
+            if latency_s is None
+            or not any(
+                other_s is not None and other_s <= latency_s and other != point and _wider(other, point)
+                for other, other_s in priced
+            )
+        ]
+
+    def _proposals(self, groups: tuple[ScoredGroup, ...]) -> tuple[Proposal, ...]:
         found: dict[tuple[PruneStep, ...], Proposal] = {}
         for ratio in self._settings.ratios:
             for rounding in self._settings.roundings:
@@ -77,4 +100,11 @@ class Uniform:
                         finetune_steps=self._settings.finetune_steps,
                         note=f"uniform {ratio:g}, counts in multiples of {rounding}",
                     )
-        return list(found.values())
+        return tuple(found.values())
+
+
+def _wider(one: Proposal, other: Proposal) -> bool:
+    """Whether `one` keeps at least as many channels as `other` in every group."""
+    kept = {step.group: len(step.keep) for step in other.steps if isinstance(step, PruneStep)}
+    mine = {step.group: len(step.keep) for step in one.steps if isinstance(step, PruneStep)}
+    return all(name in kept and count >= kept[name] for name, count in mine.items())

@@ -1,0 +1,109 @@
+"""What comes before a model is built: lowering it, tuning what has no record, choosing the programs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from tvm_prune.errors import ModelError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.fingerprint import fingerprint, weights_digest
+from tvm_prune.oracle.cost import Failure, Source
+from tvm_prune.oracle.lower import Lowered, lower
+from tvm_prune.oracle.module import Choice, choose
+from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.tasks import TaskGraph, task_graph
+from tvm_prune.oracle.tuner import Tuner
+
+__all__ = ["Prepared", "Preparer"]
+
+# Models kept lowered; the oldest goes first.
+_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model lowered, tuned and with its programs chosen."""
+
+    lowered: Lowered
+    graph: TaskGraph
+    choice: Choice
+
+    @property
+    def source(self) -> Source:
+        """What a figure of the built model is: "untuned" if any task runs its default schedule."""
+        return "untuned" if any(record is None for record in self.choice.record.values()) else "measured"
+
+
+class Preparer:
+    """Prepares models and keeps those it prepared. `clock(stage)` is entered around each stage ("lower", "tune")."""
+
+    def __init__(
+        self,
+        target: Target,
+        records: Records,
+        tuner: Tuner,
+        *,
+        allow_untuned: bool,
+        clock: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        self._target = target
+        self._records = records
+        self._tuner = tuner
+        self._allow_untuned = allow_untuned
+        self._clock = clock
+        self._known: dict[str, Prepared] = {}
+
+    def forget(self) -> None:
+        """Prepare every model anew: the tuner may find better programs now."""
+        self._known.clear()
+
+    def tasks(self, model: CompressedModel) -> TaskGraph:
+        """Return the tasks of `model` without tuning anything. Raises ModelError."""
+        with self._clock("lower"):
+            return task_graph(lower(model), self._target)
+
+    def prepare(self, models: Sequence[CompressedModel], *, with_weights: bool = False) -> list[Prepared | Failure]:
+        """Lower, tune and choose programs; new tasks of all models are tuned together.
+
+        Time does not depend on the weights' values: a model that was lowered with others is not lowered again, unless
+        `with_weights` says that its own must be in.
+        """
+        keys = [fingerprint(model) + (weights_digest(model.module) if with_weights else "") for model in models]
+        with self._clock("lower"):
+            lowered = [self._lowered(model, key) for model, key in zip(models, keys, strict=True)]
+        graphs = [item[1] for item in lowered if not isinstance(item, Failure)]
+        with self._clock("tune"):
+            self._tuner.tune(
+                [variant.kernel for graph in graphs for variants in graph.variants.values() for variant in variants]
+            )
+        return [
+            item if isinstance(item, Failure) else self._chosen(key, *item)
+            for key, item in zip(keys, lowered, strict=True)
+        ]
+
+    def _lowered(self, model: CompressedModel, key: str) -> tuple[Lowered, TaskGraph] | Failure:
+        known = self._known.get(key)
+        if known is not None:
+            return known.lowered, known.graph
+        try:
+            fresh = lower(model)
+        except ModelError as error:
+            return Failure(stage="lower", message=str(error))
+        return fresh, task_graph(fresh, self._target)
+
+    def _chosen(self, key: str, lowered: Lowered, graph: TaskGraph) -> Prepared | Failure:
+        choice = choose(graph, self._records)
+        missing = [task for task in graph.tasks if choice.record[task.hash] is None]
+        if missing and not self._allow_untuned:
+            reasons = [self._tuner.failures.get(task.hash) for task in missing]
+            text = next((failure.message for failure in reasons if failure is not None), "no record")
+            return Failure(
+                stage="build",
+                message=f"{len(graph.tasks) - len(missing)} of {len(graph.tasks)} tasks have a record; "
+                f"{missing[0].shape} has none: {text}",
+            )
+        if len(self._known) > _KEPT:
+            self._known.pop(next(iter(self._known)))
+        self._known[key] = Prepared(lowered, graph, choice)
+        return self._known[key]
