@@ -3,7 +3,6 @@
 import datetime
 import importlib.metadata
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_prune.files import write_atomically
-from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.target import Target, usable_cores
 
 __all__ = ["Document", "markdown_table"]
 
@@ -58,7 +57,7 @@ class Document:
 def machine() -> dict[str, Any]:
     """Return what the figures depend on: processor, cores, vector width."""
     target = Target.local()
-    return {"cpu": target.cpu, "cores": len(os.sched_getaffinity(0)), "vector_bits": target.vector_bits}
+    return {"cpu": target.cpu, "cores": usable_cores(), "vector_bits": target.vector_bits}
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:

@@ -292,11 +292,21 @@ def test_a_second_oracle_on_the_same_records_tries_nothing(tmp_path: Path) -> No
     assert prices[0] == prices[1]
 
 
+class Spare(nn.Module):
+    """Has a layer that nothing reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Conv2d(3, 6, 3)
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.used(image)
+        return found
+
+
 def test_what_cannot_be_lowered_is_a_failure_that_names_the_stage(oracle: CompilerOracle) -> None:
-    unused = nn.Sequential(nn.Conv2d(3, 6, 3))
-    unused.spare = nn.Linear(2, 2)  # type: ignore[assignment]
-    unused.forward = lambda image: unused[0](image)  # type: ignore[method-assign]
-    broken = compressed(unused, IMAGE)
+    broken = compressed(Spare(), IMAGE)
     check_failure(oracle, MODEL, broken)
     failure = oracle.cost(broken)
     assert isinstance(failure, Failure)

@@ -1,6 +1,7 @@
 """Targets: detection, text and JSON both ways, and what is refused."""
 
 import json
+import os
 import platform
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_prune.errors import TargetError
-from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.target import Target, usable_cores
 
 targets = st.builds(
     Target,
@@ -17,6 +18,11 @@ targets = st.builds(
     threads=st.integers(1, 256),
     vector_bits=st.sampled_from([128, 256, 512]),
 )
+
+
+def test_where_the_system_does_not_tell_which_cores_are_allowed_all_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert usable_cores() == os.cpu_count()
 
 
 def test_this_machine_is_detected() -> None:

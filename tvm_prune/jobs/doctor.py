@@ -1,6 +1,5 @@
 """What stands in the way: of the machine, and of one model."""
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from tvm_prune.jobs.tune import compressed
 from tvm_prune.models.load import Model
 from tvm_prune.oracle.lower import lower
 from tvm_prune.oracle.records import Records
-from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.target import Target, usable_cores
 from tvm_prune.oracle.tasks import task_graph
 from tvm_prune.oracle.toolchain import check_toolchain
 from tvm_prune.report.programs import layers_text
@@ -101,7 +100,7 @@ def machine_checks(folder: Path) -> tuple[Check, ...]:
             advice="install Python 3.11, the tested version",
         ),
         *(Check(name=check.name, ok=check.good, found=check.found, advice=check.advice) for check in check_toolchain()),
-        Check(name="cores", ok=True, found=str(len(os.sched_getaffinity(0)))),
+        Check(name="cores", ok=True, found=str(usable_cores())),
         Check(
             name="disk",
             ok=free >= NEEDED_DISK_BYTES,

@@ -24,7 +24,7 @@ from tvm_prune.oracle.module import STAMPED_ROUNDS, Compiled, Form, compile_modu
 from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.table import ProgramTable, Row
-from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.target import Target, usable_cores
 from tvm_prune.oracle.tasks import TaskGraph
 from tvm_prune.oracle.timing import median_and_spread, paired_ratio
 from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
@@ -69,8 +69,7 @@ class CompilerOracle:
         os.environ.setdefault("TVM_NUM_THREADS", str(target.threads))
         self.records = Records(records_folder, target)
         self._runner = Worker("run", threads=target.threads)
-        cores = len(os.sched_getaffinity(0))
-        self._builders = [Worker("build", threads=1) for _ in range(max(1, min(cores, 8)))]
+        self._builders = [Worker("build", threads=1) for _ in range(min(usable_cores(), 8))]
         self.tuner = Tuner(
             target,
             self.records,
@@ -342,10 +341,14 @@ class CompilerOracle:
         finally:
             self._bench.remove(empty)
             self._bench.remove(stamped)
+        median, spread = median_and_spread(times[whole])
         in_situ: dict[str, float] = {}
         for number, task_hash in enumerate(stamped_build.tasks):
-            series = [run.get(str(number), 0.0) for run in times[stamped]]
-            in_situ[task_hash] = in_situ.get(task_hash, 0.0) + statistics.median(series)
+            # Of the same round's whole: the machine may be faster in one round than in another.
+            shares = [
+                run.get(str(number), 0.0) / all_s for run, all_s in zip(times[stamped], times[whole], strict=True)
+            ]
+            in_situ[task_hash] = in_situ.get(task_hash, 0.0) + statistics.median(shares) * median
         rows = []
         for task in item.graph.tasks:
             record = item.choice.record[task.hash]
@@ -359,8 +362,8 @@ class CompilerOracle:
                     trials=0 if record is None else record.trials,
                 )
             )
-        median, spread = median_and_spread(times[whole])
-        overhead_s = statistics.median(times[empty])
+        shares = [nothing_s / all_s for nothing_s, all_s in zip(times[empty], times[whole], strict=True)]
+        overhead_s = statistics.median(shares) * median
         self._overhead_per_call_s = overhead_s / max(1, len(item.graph.calls))
         cost = self._cost(model, median, spread, item.source, repeats=len(times[whole]))
         return ProgramTable(rows=tuple(rows), overhead_s=overhead_s, whole=cost)

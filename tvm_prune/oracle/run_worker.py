@@ -113,17 +113,15 @@ def time_modules(arguments: Any, emit: Emit) -> Any:
     """Time the modules `names` in alternating blocks of `block_s` seconds with `rest_s` between.
 
     Answers {name: [seconds of one call, block by block]}. All names see the same rounds, so values of one round pair
-    up. `stamped` (a name or null, with its `stamp_words`) runs once or more in each round too: its key in the answer
-    holds one {kernel number: seconds of its calls in one run} for each round.
+    up. `stamped` (a name or null) fills a block of each round too, `stamp_runs` runs at a time as its buffer of
+    `stamp_words` has room for: its key in the answer holds one {kernel number: seconds of its calls in one run} a
+    round.
     """
     names, stamped = arguments["names"], arguments["stamped"]
     calls = {name: _calls(_modules[name], arguments["block_s"]) for name in names}
     answer: dict[str, list[Any]] = {name: [] for name in names}
-    stamp_runs = 0
     if stamped is not None:
         answer[stamped] = []
-        # As long as a block, as far as the buffer reaches: what is compared must be averaged alike.
-        stamp_runs = min(arguments["stamp_runs"], 1 + max(3, min(calls.values())))
     for number in range(arguments["blocks"]):
         for name in names if number % 2 == 0 else reversed(names):
             time.sleep(arguments["rest_s"])
@@ -132,7 +130,7 @@ def time_modules(arguments: Any, emit: Emit) -> Any:
             answer[name].append(float(evaluate(*module.inputs).results[0]))
         if stamped is not None:
             time.sleep(arguments["rest_s"])
-            answer[stamped].append(_stamps(_modules[stamped], arguments["stamp_words"], stamp_runs))
+            answer[stamped].append(_stamps(_modules[stamped], arguments))
         emit({"block": number})
     return answer
 
@@ -149,23 +147,26 @@ def _calls(module: "_Loaded", block_s: float) -> int:
     return max(3, min(2000, int(block_s / max(once, 1e-6))))
 
 
-def _stamps(module: "_Loaded", words: int, runs: int) -> dict[str, float]:
-    """Run a stamped module; return the mean over runs of each kernel's summed seconds, by kernel number.
+def _stamps(module: "_Loaded", arguments: Any) -> dict[str, float]:
+    """Run a stamped module for a block; return the mean over runs of each kernel's summed seconds, by kernel number.
 
-    See relay_passes/stamp_calls.py for the layout. The first run warms up what rested and does not count.
+    As long as the other blocks: what is compared must be averaged alike. See relay_passes/stamp_calls.py for the
+    layout. The first run of each filling warms up what rested and does not count.
     """
-    stamps = tvm.runtime.tensor(np.zeros(words, "int64"))
-    function = module.holder[module.symbol]
-    for _ in range(runs):
-        function(*module.inputs, stamps)
-    written = stamps.numpy()
-    rows = written[1 : 1 + written[0]].reshape(runs, -1, 5)
-    seconds = (rows[:, :, 3] - rows[:, :, 1]) + 1e-9 * (rows[:, :, 4] - rows[:, :, 2])
-    sums: dict[str, float] = {}
-    for kernel in np.unique(rows[0, :, 0]):
-        mask = rows[0, :, 0] == kernel
-        sums[str(int(kernel))] = float(seconds[1:, mask].sum(axis=1).mean())
-    return sums
+    function, runs = module.holder[module.symbol], arguments["stamp_runs"]
+    sums: dict[str, list[float]] = {}
+    end = time.perf_counter() + arguments["block_s"]
+    while not sums or time.perf_counter() < end:
+        stamps = tvm.runtime.tensor(np.zeros(arguments["stamp_words"], "int64"))
+        for _ in range(runs):
+            function(*module.inputs, stamps)
+        written = stamps.numpy()
+        rows = written[1 : 1 + written[0]].reshape(runs, -1, 5)
+        seconds = (rows[:, :, 3] - rows[:, :, 1]) + 1e-9 * (rows[:, :, 4] - rows[:, :, 2])
+        for kernel in np.unique(rows[0, :, 0]):
+            mask = rows[0, :, 0] == kernel
+            sums.setdefault(str(int(kernel)), []).extend(seconds[1:, mask].sum(axis=1).tolist())
+    return {kernel: statistics.fmean(values) for kernel, values in sums.items()}
 
 
 FUNCTIONS = {

@@ -12,7 +12,7 @@ from typing import Any
 from tvm_prune.codec import STRICT, decode, encode
 from tvm_prune.errors import ConfigError, TargetError
 
-__all__ = ["Target"]
+__all__ = ["Target", "usable_cores"]
 
 # Vector bits by a feature of the processor, widest first; what LLVM calls the processor decides what it emits.
 _VECTOR_BITS = (("avx512f", 512), ("avx2", 256), ("avx", 256), ("sse2", 128), ("asimd", 128), ("neon", 128))
@@ -51,7 +51,7 @@ class Target:
         """Detect this machine: LLVM's own name of the processor, the cores this process may use, widest vectors."""
         return cls(
             cpu=_host_cpu(),
-            threads=len(os.sched_getaffinity(0)) if threads is None else threads,
+            threads=usable_cores() if threads is None else threads,
             vector_bits=_host_vector_bits(),
         )
 
@@ -121,6 +121,12 @@ class Target:
         if self.triple:
             fields["mtriple"] = self.triple
         return tvm.target.Target(fields)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use; where the system does not say (macOS), how many there are."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def _host_cpu() -> str:
