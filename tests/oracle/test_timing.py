@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_prune.oracle.timing import keep, median_and_spread, median_interval, paired_ratio, percentile, steady_rounds
+from tvm_prune.oracle.timing import (
+    keep,
+    median_and_spread,
+    median_interval,
+    median_share,
+    paired_ratio,
+    percentile,
+    steady_rounds,
+)
 
 times = st.lists(st.floats(1e-6, 1e-1), min_size=1, max_size=40)
 
@@ -27,6 +35,10 @@ def test_a_ratio_pairs_blocks_so_that_a_change_of_speed_cancels() -> None:
     assert (ratio.incumbent_s, ratio.candidate_s, ratio.blocks) == (1.5, 0.75, 4)
     assert ratio.clears(0.5)
     assert not ratio.clears(0.49)
+
+
+def test_a_share_pairs_rounds_so_that_a_change_of_speed_cancels() -> None:
+    assert median_share([1.0, 4.0, 2.0, 2.0, 2.0], [2.0, 8.0, 8.0, 4.0, 4.0]) == 0.5
 
 
 def test_more_blocks_make_a_median_surer_and_leave_its_percentiles() -> None:

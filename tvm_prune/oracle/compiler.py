@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.table import ProgramTable, Row
 from tvm_prune.oracle.target import Target, usable_cores
 from tvm_prune.oracle.tasks import TaskGraph
-from tvm_prune.oracle.timing import median_and_spread, paired_ratio
+from tvm_prune.oracle.timing import median_and_spread, median_share, paired_ratio
 from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
 from tvm_prune.oracle.tuner import TuneProgress, Tuner, TuneSettings
 from tvm_prune.oracle.worker import Worker, WorkerDied
@@ -344,11 +343,8 @@ class CompilerOracle:
         median, spread = median_and_spread(times[whole])
         in_situ: dict[str, float] = {}
         for number, task_hash in enumerate(stamped_build.tasks):
-            # Of the same round's whole: the machine may be faster in one round than in another.
-            shares = [
-                run.get(str(number), 0.0) / all_s for run, all_s in zip(times[stamped], times[whole], strict=True)
-            ]
-            in_situ[task_hash] = in_situ.get(task_hash, 0.0) + statistics.median(shares) * median
+            series = [run.get(str(number), 0.0) for run in times[stamped]]
+            in_situ[task_hash] = in_situ.get(task_hash, 0.0) + median * median_share(series, times[whole])
         rows = []
         for task in item.graph.tasks:
             record = item.choice.record[task.hash]
@@ -362,8 +358,7 @@ class CompilerOracle:
                     trials=0 if record is None else record.trials,
                 )
             )
-        shares = [nothing_s / all_s for nothing_s, all_s in zip(times[empty], times[whole], strict=True)]
-        overhead_s = statistics.median(shares) * median
+        overhead_s = median * median_share(times[empty], times[whole])
         self._overhead_per_call_s = overhead_s / max(1, len(item.graph.calls))
         cost = self._cost(model, median, spread, item.source, repeats=len(times[whole]))
         return ProgramTable(rows=tuple(rows), overhead_s=overhead_s, whole=cost)

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from tvm_prune.oracle.cost import Ratio
 
-__all__ = ["keep", "median_and_spread", "median_interval", "paired_ratio", "percentile", "steady_rounds"]
+__all__ = [
+    "keep",
+    "median_and_spread",
+    "median_interval",
+    "median_share",
+    "paired_ratio",
+    "percentile",
+    "steady_rounds",
+]
 
 # Rounds in which the canary is slower than this, relative to its best quarter, tell about the machine, not the model.
 _DRIFT = 1.05
@@ -51,6 +59,11 @@ def steady_rounds(canary: Sequence[float]) -> list[int]:
     if len(good) * 2 >= len(canary):
         return good
     return sorted(sorted(range(len(canary)), key=lambda number: canary[number])[: (len(canary) + 1) // 2])
+
+
+def median_share(part: Sequence[float], whole: Sequence[float]) -> float:
+    """Return the median of part / whole, round by round: the machine may be faster in one round than in the next."""
+    return statistics.median(mine / all_s for mine, all_s in zip(part, whole, strict=True))
 
 
 def paired_ratio(incumbent: Sequence[float], candidate: Sequence[float]) -> Ratio:
