@@ -1,9 +1,9 @@
-# CPU development image:  docker build -t tvm-prune . && docker run --rm -it -v "$PWD/runs:/home/dev/tvm_prune/runs" tvm-prune
+# CPU development image:  docker build -t tvm-prune . && docker run --rm -it -v tvm-prune-runs:/home/dev/tvm_prune/runs tvm-prune
 FROM python:3.11-slim
 
-# g++ links what the compiler builds; make drives the targets; git lets a developer commit from inside.
+# g++ links what the compiler builds; make drives the targets.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends g++ git make \
+    && apt-get install --yes --no-install-recommends g++ make \
     && rm -rf /var/lib/apt/lists/*
 
 RUN useradd --create-home dev
@@ -18,4 +18,6 @@ COPY --chown=dev relay_passes/__init__.py relay_passes/__init__.py
 RUN make install
 
 COPY --chown=dev . .
+# A volume mounted here takes over the owner of the folder.
+RUN mkdir runs
 CMD ["bash"]

@@ -8,6 +8,7 @@ uniform network gets as many optimizer steps as CPrune's result had in all. Resu
 
 import argparse
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ from tvm_prune.cli.screen import Screen
 from tvm_prune.errors import DataError
 from tvm_prune.jobs.cprune import CPruneJob, Pruned, cprune
 from tvm_prune.jobs.export import bundler
-from tvm_prune.jobs.folder import RunFolder
+from tvm_prune.jobs.folder import RunFolder, Stages
 from tvm_prune.models.datasets import load_data
 from tvm_prune.models.load import load_model
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tuner import TuneSettings
+from tvm_prune.report.summary import Figures
 from tvm_prune.search.envelope import Envelope, Point
 from tvm_prune.search.settings import changed, parse_assignments, preset
+from tvm_prune.search.trial import Trial
 from tvm_prune.search.uniform import UniformSettings
 
 COLUMNS = {
@@ -39,57 +42,59 @@ COLUMNS = {
     "search_s": ".0f",
     "measurements": "",
 }
+VERDICT = {
+    "seed": "",
+    "speedup": ".2f",
+    "accuracy_drop_pp": ".2f",
+    "versus_uniform_at_accuracy": ".2f",
+    "versus_uniform_at_macs": ".2f",
+    "explained_dense": ".3f",
+    "explained_pruned": ".3f",
+    "candidates": "",
+    "priced": "",
+    "candidate_s": ".1f",
+    "candidate_with_training_s": ".1f",
+}
 
 
 def rows_of(result: Pruned, seed: int) -> list[dict[str, Any]]:
-    """Return the rows of one seed: dense, every uniform network, CPrune. Latencies are paired with the dense one's."""
-    summary, report = result.summary, result.report
-    dense, pruned = summary.dense, summary.pruned
-    search_s = sum(sum(trial.seconds.values()) for trial in report.trials)
-    common = {"seed": seed}
-    rows: list[dict[str, Any]] = [
-        {
-            **common,
-            "method": "dense",
-            "label": "tuned",
-            "latency_ms": dense.latency_ms,
-            "latency_spread": report.dense.whole.latency_spread_s * 1e3,
-            "accuracy": dense.accuracy,
-            "macs": dense.macs,
-            "params": dense.params,
-            "search_s": sum(report.trials[0].seconds.values()),
-            "measurements": report.trials[0].measurements,
-        }
-    ]
-    for point in sorted(result.uniform, key=lambda point: point.relative):
-        rows.append(
-            {
-                **common,
-                "method": "uniform",
-                "label": point.label,
-                "latency_ms": point.relative * dense.latency_ms,
-                "latency_spread": point.spread * dense.latency_ms,
-                "accuracy": point.accuracy,
-                "macs": point.macs,
-                "params": point.params,
-                "search_s": point.seconds,
-                "measurements": point.measurements,
-            }
-        )
-    rows.append(
-        {
-            **common,
-            "method": "cprune",
-            "label": report.stop_reason,
-            "latency_ms": pruned.latency_ms,
-            "latency_spread": report.pruned.whole.latency_spread_s * 1e3,
-            "accuracy": pruned.accuracy,
-            "macs": pruned.macs,
-            "params": pruned.params,
+    """Return the rows of one seed: dense, every uniform network, CPrune.
+
+    Latencies are set against the dense one's by their paired ratio, and `latency_spread` is the distance between the
+    10th and 90th percentile of that ratio. `search_s` and `measurements` are the whole price of a network: tuning,
+    measuring, training, evaluating.
+    """
+    dense, pruned, ratio = result.summary.dense, result.summary.pruned, result.measured.ratio
+    trials = result.report.trials
+
+    def row(method: str, label: str, figures: Figures, spread: float, search_s: float, measurements: int) -> Any:
+        return {
+            "seed": seed,
+            "method": method,
+            "label": label,
+            "latency_ms": figures.latency_ms,
+            "latency_spread": spread * dense.latency_ms,
+            "accuracy": figures.accuracy,
+            "macs": figures.macs,
+            "params": figures.params,
             "search_s": search_s,
-            "measurements": summary.measurements,
+            "measurements": measurements,
         }
-    )
+
+    spread = result.measured.dense.whole.latency_spread_s * 1e3 / dense.latency_ms
+    rows = [row("dense", "tuned", dense, spread, sum(trials[0].seconds.values()), trials[0].measurements)]
+    for point in sorted(result.uniform, key=lambda point: point.relative):
+        figures = Figures(
+            latency_ms=point.relative * dense.latency_ms,
+            accuracy=point.accuracy,
+            macs=point.macs,
+            params=point.params,
+        )
+        rows.append(row("uniform", point.label, figures, point.spread, point.seconds, point.measurements))
+    search_s = sum(sum(trial.seconds.values()) for trial in trials)
+    search_s += Stages(result.folder.stages).seconds()["retrain"]
+    label = result.report.stop_reason
+    rows.append(row("cprune", label, pruned, ratio.high - ratio.low, search_s, result.summary.measurements))
     return rows
 
 
@@ -113,15 +118,40 @@ def verdict(result: Pruned, seed: int) -> dict[str, Any]:
         "explained_dense": result.report.dense.explained_s / result.report.dense.whole.latency_s,
         "explained_pruned": result.report.pruned.explained_s / result.report.pruned.whole.latency_s,
         "parity_max_abs_err": summary.parity_max_abs_err,
-        "seconds_per_candidate": candidate_seconds(result),
+        "notes": list(result.report.notes),
+        **candidate_seconds(result.report.trials),
     }
 
 
-def candidate_seconds(result: Pruned) -> dict[str, float]:
-    """Return the median seconds of each stage over the candidates that were built whole."""
-    built = [trial for trial in result.report.trials if trial.proposal is not None and not trial.proposal.price_only]
-    stages = sorted({stage for trial in built for stage in trial.seconds})
-    return {stage: round(statistics.median(trial.seconds.get(stage, 0.0) for trial in built), 3) for stage in stages}
+def candidate_seconds(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return what a candidate that is built costs, in seconds: medians by stage, and of the sum without training.
+
+    The prices fetched since the candidate before it count as its own, also those of options not taken: that is where
+    changed tasks are lowered and tuned.
+    """
+    candidates: list[dict[str, float]] = []
+    pending: dict[str, float] = {}
+    for trial in trials[1:]:
+        for stage, seconds in trial.seconds.items():
+            pending[stage] = pending.get(stage, 0.0) + seconds
+        if trial.built:
+            candidates.append(pending)
+            pending = {}
+    if not candidates:
+        return {"candidates": 0}
+    stages = sorted({stage for each in candidates for stage in each})
+    training = ("finetune", "evaluate", "probe")
+    return {
+        "candidates": len(candidates),
+        "priced": sum(1 for trial in trials if not trial.built),
+        "candidate_s": statistics.median(
+            sum(seconds for stage, seconds in each.items() if stage not in training) for each in candidates
+        ),
+        "candidate_with_training_s": statistics.median(sum(each.values()) for each in candidates),
+        "candidate_by_stage_s": {
+            stage: round(statistics.median(each.get(stage, 0.0) for each in candidates), 3) for stage in stages
+        },
+    }
 
 
 def main() -> None:
@@ -175,12 +205,7 @@ def main() -> None:
             document.write(arguments.json)
     print(markdown_table(rows, COLUMNS))
     print()
-    print(
-        markdown_table(
-            verdicts,
-            {key: ".3f" if key.startswith(("speedup", "versus", "acc", "expl")) else "" for key in verdicts[0]},
-        )
-    )
+    print(markdown_table(verdicts, VERDICT))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.document import Document, markdown_table
 
 KILLS = 3
+JOURNALS = ("journal.jsonl", "uniform/*/journal.jsonl")
 
 
 def command(out: Path) -> list[str]:
@@ -26,10 +27,20 @@ def command(out: Path) -> list[str]:
     return [str(Path(sys.executable).with_name("tvm-prune")), "cprune", "lenet5", *options]
 
 
-def journal(out: Path) -> list[str]:
-    """Return the whole lines of the journal."""
-    path = out / "journal.jsonl"
-    return path.read_text().split("\n")[:-1] if path.exists() else []
+def journals(out: Path) -> dict[str, list[str]]:
+    """Return the whole lines of the search's journal and of the baseline's, by path."""
+    paths = [path for pattern in JOURNALS for path in sorted(out.glob(pattern))]
+    return {str(path.relative_to(out)): path.read_text().split("\n")[:-1] for path in paths}
+
+
+def kept(before: dict[str, list[str]], after: dict[str, list[str]]) -> bool:
+    """Whether each line that was there is there still, at its place."""
+    return all(after.get(name, [])[: len(lines)] == lines for name, lines in before.items())
+
+
+def lines_of(found: dict[str, list[str]]) -> int:
+    """Return how many lines there are in all."""
+    return sum(map(len, found.values()))
 
 
 def main() -> None:
@@ -43,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         for number in range(KILLS + 1):
-            before = journal(out)
+            before = journals(out)
             begin = time.monotonic()
             process = subprocess.Popen(command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             wait_s = None if number == KILLS else chance.uniform(12, 40)
@@ -52,24 +63,35 @@ def main() -> None:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-            after = journal(out)
+            after = journals(out)
             rows.append(
                 {
                     "start": number + 1,
                     "killed_after_s": wait_s,
                     "seconds": time.monotonic() - begin,
                     "exit": process.returncode,
-                    "journal_lines": len(after),
-                    "kept": after[: len(before)] == before,
+                    "journal_lines": lines_of(after),
+                    "kept": kept(before, after),
                 }
             )
+    lines = [row["journal_lines"] for row in rows]
+    killed = [row["exit"] == -signal.SIGKILL for row in rows]
+    good = (
+        all(row["kept"] for row in rows)
+        and killed == [True] * KILLS + [False]
+        and rows[-1]["exit"] == 0
+        and lines == sorted(set(lines))
+        and lines[0] > 1
+    )
     if arguments.json is not None:
-        Document.of(rows, summary={"everything_kept": all(row["kept"] for row in rows)}).write(arguments.json)
+        Document.of(rows, summary={"everything_kept": good}).write(arguments.json)
     print(
         markdown_table(
             rows, {"start": "", "killed_after_s": ".1f", "seconds": ".1f", "exit": "", "journal_lines": "", "kept": ""}
         )
     )
+    if not good:
+        raise SystemExit("something was lost, or a start was not killed or made no headway: see the table")
 
 
 if __name__ == "__main__":

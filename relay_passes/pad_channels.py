@@ -59,6 +59,8 @@ class _Padder(PyExprMutator):  # type: ignore[misc]
             return call
         data, weight = call.args[0], self.wider[call.args[1]]
         channels = int(call.args[1].ty.shape.values[-1])
+        if call.op.name not in ("relax.matmul", "relax.nn.conv2d"):
+            return call
         if call.op.name == "relax.matmul":
             return self.builder_.call_te(_matmul, data, weight, channels, primfunc_name_hint="padded_matmul")
         if int(call.attrs.groups) == 1:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.cli.conftest import Invoke, run_process
-from tvm_prune.errors import ModelError
+from tvm_prune.errors import ConfigError, ModelError
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype("float32")
 
@@ -40,3 +40,23 @@ def test_an_input_that_is_no_array_is_named(invoke: Invoke, tmp_path: Path) -> N
     (tmp_path / "x.npy").write_text("not an array")
     with pytest.raises(ModelError, match=r"cannot read the input x\.npy .*save it with numpy\.save"):
         invoke("run", "bundle", "--input", "x.npy")
+
+
+def test_pruned_weights_without_their_recipe_are_refused(invoke: Invoke) -> None:
+    with pytest.raises(ConfigError, match=r"add --recipe RUN_DIR/recipe\.json"):
+        invoke("export", "lenet5", "--out", "shipped", "--pruned-weights", "w.safetensors")
+
+
+def test_a_place_that_cannot_be_written_is_named_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    arguments = ("train", "lenet5", "--data", "digits", "--epochs", "1", "--out", "taken/lenet5.safetensors")
+    ran = run_process(*arguments, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "taken" in ran.stderr
+    assert "choose a place that you may write to" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_random_weights_are_not_used_in_silence(invoke: Invoke, capsys: pytest.CaptureFixture[str]) -> None:
+    result = invoke("evaluate", "lenet5", "--data", "digits")
+    assert "lenet5 has random weights; give --weights FILE" in result.output

@@ -9,8 +9,9 @@ from torch import nn
 
 from tests.graph.networks import built
 from tvm_prune.graph.compressed import CompressedModel, Scheme
-from tvm_prune.graph.fingerprint import fingerprint, weights_digest
+from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.graph.surgery import prune_groups
+from tvm_prune.models.weights import weights_digest
 
 
 def model(name: str = "residual") -> CompressedModel:

@@ -25,7 +25,7 @@ JOB = CPruneJob(
         final_steps=10,
         batch_size=64,
     ),
-    uniform=UniformSettings(ratios=(0.75, 0.5), roundings=(8,)),
+    uniform=UniformSettings(ratios=(0.75, 0.5, 0.25), roundings=(8,)),
     target="linear",
 )
 

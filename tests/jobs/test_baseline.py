@@ -68,3 +68,17 @@ def test_no_network_of_at_least_the_accuracy_is_faster_than_the_ends_allow(
     good = [each.relative for each in (*points, point(1.0, DENSE.accuracy)) if each.accuracy >= accuracy]
     if good:
         assert offer.figures.latency_ms <= min(good) * DENSE.latency_ms + 1e-9
+
+
+def test_a_factor_is_given_only_where_the_baseline_is_as_accurate_or_worse() -> None:
+    points = [point(0.5, 0.90), point(0.7, 0.94)]
+    between, below, above = (offer_at(points, accuracy, dense=DENSE) for accuracy in (0.92, 0.8, 0.99))
+    assert between is not None
+    assert below is not None
+    assert above is not None
+    assert between.versus(0.6) == pytest.approx(2.0)
+    assert (between.bound, below.bound, above.bound) == ("exact", "at most", "at least")
+    # A less accurate network that is faster says nothing at equal accuracy; one that is slower is beaten for certain.
+    assert below.versus(0.5) is None
+    assert below.versus(2.0) == pytest.approx(0.5)
+    assert above.versus(0.5) == pytest.approx(4.0)

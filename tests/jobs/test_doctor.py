@@ -41,7 +41,7 @@ def test_a_full_disk_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(doctor, "NEEDED_DISK_BYTES", 1 << 60)
     (disk,) = (check for check in machine_checks(tmp_path) if check.name == "disk")
     assert not disk.ok
-    assert "choose another --out" in disk.advice
+    assert "choose another folder for the records" in disk.advice
 
 
 def test_a_good_model_has_groups_tasks_and_an_estimate(lenet: Diagnosis) -> None:

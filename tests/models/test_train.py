@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tests.models.small import bright_data, tiny_net
+from tvm_prune import lock
 from tvm_prune.errors import ConfigError, ModelError, WeightsError
 from tvm_prune.models.datasets import load_data
 from tvm_prune.models.evaluate import evaluate
@@ -112,9 +113,9 @@ def test_a_checkpoint_of_other_settings_data_or_model_is_refused(tmp_path: Path)
     train(tiny_net(), bright_data(), SHORT, checkpoint_dir=tmp_path)
     with pytest.raises(ConfigError, match="belongs to a training with other settings"):
         train(tiny_net(), bright_data(), replace(SHORT, lr=0.2), checkpoint_dir=tmp_path)
-    with pytest.raises(ConfigError, match="other settings, data or model"):
+    with pytest.raises(ConfigError, match="other settings, data, first weights or teacher"):
         train(tiny_net(), bright_data(96), SHORT, checkpoint_dir=tmp_path)
-    with pytest.raises(ConfigError, match="other settings, data or model"):
+    with pytest.raises(ConfigError, match="other settings, data, first weights or teacher"):
         train(tiny_net(num_classes=3), bright_data(), SHORT, checkpoint_dir=tmp_path)
 
 
@@ -239,3 +240,20 @@ def test_a_process_killed_outright_leaves_a_checkpoint_to_go_on_from(tmp_path: P
     )
     assert steps[0] == 9
     assert _equal(resumed.module, train(tiny_net(), bright_data(), SHORT).module)
+
+
+def test_a_checkpoint_of_other_first_weights_is_refused(tmp_path: Path) -> None:
+    train(tiny_net(), bright_data(), SHORT, checkpoint_dir=tmp_path)
+    other = tiny_net()
+    with torch.no_grad():
+        next(other.parameters()).add_(1.0)
+    with pytest.raises(ConfigError, match="first weights or teacher"):
+        train(other, bright_data(), SHORT, checkpoint_dir=tmp_path)
+
+
+def test_nobody_measures_while_an_epoch_is_trained() -> None:
+    held: list[bool] = []
+    train(tiny_net(), bright_data(), SHORT, progress=lambda state: held.append(lock._held))
+    assert all(held)
+    assert len(held) == 16
+    assert not lock._held

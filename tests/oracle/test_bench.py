@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.oracle.quick import BENCH, mixed
+from tvm_prune.oracle import bench as bench_module
 from tvm_prune.oracle.bench import Bench, pack, unpack
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Cost, Failure, Ratio
+from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
 MODEL = mixed()
@@ -72,3 +74,22 @@ def test_a_module_that_was_removed_is_forgotten() -> None:
     with pytest.raises(KeyError, match=name):
         bench.run(name)
     bench.runner.stop()
+
+
+@pytest.mark.parametrize("temporary", [False, True])
+def test_only_a_temporary_library_goes_with_its_module(tmp_path: Path, temporary: bool) -> None:
+    library = tmp_path / "module.so"
+    library.touch()
+    bench = Bench(Worker("run", threads=1), BENCH)
+    bench.remove(bench.add(library, [np.zeros(2)], temporary=temporary))
+    assert library.exists() is not temporary
+
+
+def test_the_process_starts_afresh_before_loaded_libraries_fill_the_memory(
+    oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_module, "_MOST_LOADS", 2)
+    assert isinstance(oracle.compare(MODEL, mixed(4)), Ratio)
+    before = oracle._bench.runner.process
+    assert isinstance(oracle.table(mixed(6)), ProgramTable)
+    assert oracle._bench.runner.process is not before

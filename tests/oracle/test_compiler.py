@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from tests.oracle.conformance import check, check_failure
 from tests.oracle.quick import BENCH, LAYERS, TUNING, TwoPorts, compressed, mixed
-from tvm_prune.errors import ParityError
+from tvm_prune.errors import ParityError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.models.load import load_model
 from tvm_prune.oracle import compiler as compiler_module
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Cost, Failure, Ratio
@@ -87,13 +88,13 @@ def test_the_account_is_that_of_the_last_call(oracle: CompilerOracle) -> None:
     assert oracle.measurements == 0
 
 
-def test_a_price_is_the_sum_of_programs_and_overhead(oracle: CompilerOracle) -> None:
+def test_a_price_is_the_sum_of_the_programs(oracle: CompilerOracle) -> None:
     table = table_of(oracle, MODEL)
     (price,) = oracle.estimate([MODEL])
     assert isinstance(price, Cost)
     assert price.provenance.source == "predicted"
     programs = sum(row.isolated_s * row.task.weight for row in table.rows)
-    assert price.latency_s > programs
+    assert price.latency_s == pytest.approx(programs)
     assert oracle.estimate([]) == []
 
 
@@ -363,3 +364,69 @@ def test_the_compiled_module_runs_on_other_inputs(oracle: CompilerOracle, tmp_pa
 def test_it_keeps_the_contract_of_all_oracles(oracle: CompilerOracle) -> None:
     big, small = mixed(48, size=24), mixed(8, size=8)
     check(oracle, big, small, layers=LAYERS, measures=True)
+
+
+class Named(nn.Module):
+    """Answers by name; the second output is small beside the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = self.conv(image)
+        return {"large": 1e4 * found, "small": found.mean((2, 3))}
+
+
+def test_outputs_by_name_are_checked_one_by_one(oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = compressed(Named(), IMAGE)
+    oracle.parity(named)
+    real = oracle._bench.run
+
+    def wrong(name: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        large, small = real(name, inputs)
+        return [large, small + 0.1]
+
+    monkeypatch.setattr(oracle._bench, "run", wrong)
+    with pytest.raises(ParityError, match=r"output 1 of the compiled module differs from torch by 0\.1"):
+        oracle.parity(named)
+
+
+def test_parity_is_not_fooled_by_an_example_of_zeros(oracle: CompilerOracle, tmp_path: Path) -> None:
+    right, wrong = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+    assert right.bias is not None
+    wrong.bias = right.bias
+    model, other = (
+        CompressedModel(module=nn.Sequential(conv).eval(), example_inputs=(torch.zeros(IMAGE),))
+        for conv in (right, wrong)
+    )
+    library = tmp_path / "other.so"
+    oracle.export_library(other, library)
+    with pytest.raises(ParityError, match="output 0 of the compiled module differs"):
+        oracle.parity(model, library=library)
+
+
+def test_a_module_that_does_not_compile_whole_is_a_failure(
+    oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refusing(*_: object, **__: object) -> None:
+        raise RuntimeError("ld returned 1 exit status")
+
+    monkeypatch.setattr(compiler_module, "compile_module", refusing)
+    failure = Failure(stage="build", message="compiling the whole module failed: ld returned 1 exit status")
+    fresh = mixed(10)
+    assert oracle.cost(fresh) == oracle.table(fresh) == oracle.compare(MODEL, fresh) == failure
+    with pytest.raises(ParityError, match="cannot be compiled: compiling the whole module failed"):
+        oracle.parity(fresh)
+    with pytest.raises(ToolchainError, match="run 'tvm-prune doctor' to check compiler and linker"):
+        oracle.export_library(fresh, tmp_path / "x.so")
+
+
+def test_an_exported_archive_is_tuned_and_compiled(oracle: CompilerOracle, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(MODEL.module, MODEL.example_inputs), path)
+    archive = load_model(str(path))
+    model = CompressedModel(module=archive.module, example_inputs=archive.example_inputs)
+    table = table_of(oracle, model)
+    assert sum(row.task.weight for row in table.rows if row.task.kind == "conv2d") == 4
+    assert oracle.parity(model) < 1e-4

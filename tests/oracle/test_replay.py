@@ -95,3 +95,16 @@ def test_a_recording_passes_on_what_the_last_call_spent(tmp_path: Path) -> None:
     oracle.cost(network(32))
     assert oracle.seconds == inner.seconds
     assert oracle.measurements == inner.measurements == 2
+
+
+def test_what_a_kill_left_of_a_line_is_cut_before_the_next_answer(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+    RecordingOracle(LinearOracle(), path, context=HERE).cost(network(48))
+    assert ReplayOracle(path, context=HERE).cost(network(48)) == LinearOracle().cost(network(48))
+
+
+def test_a_file_that_was_never_begun_gets_its_context(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.touch()
+    RecordingOracle(LinearOracle(), path, context=HERE).cost(network(48))
+    assert ReplayOracle(path, context=HERE).cost(network(48)) == LinearOracle().cost(network(48))

@@ -101,3 +101,22 @@ def test_the_rounds_kept_are_in_order_and_never_slower_than_those_left_out(canar
 
 def test_all_series_keep_the_same_rounds() -> None:
     assert keep({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]}, [0, 2]) == {"a": [1.0, 3.0], "b": [4.0, 6.0]}
+
+
+def test_an_interval_that_is_looked_at_often_is_wider() -> None:
+    values = [float(number) for number in range(25)]
+    assert median_interval(values, looks=4) == (5, 19)
+
+
+def test_looking_four_times_misses_a_limit_that_is_the_truth_no_oftener_than_promised() -> None:
+    generator = np.random.default_rng(1)
+    cleared = 0
+    for _ in range(600):
+        blocks: list[float] = []
+        for _ in range(4):
+            blocks += list(generator.normal(1.0, 0.05, size=25))
+            ratio = paired_ratio([1.0] * len(blocks), blocks, looks=4)
+            if ratio.tells(1.0):
+                cleared += ratio.clears(1.0)
+                break
+    assert cleared / 600 < 0.025

@@ -136,8 +136,6 @@ def test_the_fastest_candidate_is_recorded_as_the_best(records: Records, tuner: 
     assert (best.program.latency_s, best.trials, made.trials) == (0.5e-6, 4, 4)
     assert best_program(records) == program_of(2)
     assert not made.failures
-    assert made.seconds["build"] > 0
-    assert made.seconds["measure"] > 0
 
 
 def test_a_kernel_is_tuned_once_however_often_it_is_asked_for(records: Records, tuner: Make) -> None:
@@ -216,11 +214,11 @@ def test_a_library_that_does_not_load_is_asked_for_once(records: Records, tuner:
     assert (len(runner.asked), made.trials) == (1, 0)
 
 
-def test_with_deepen_a_kernel_with_more_to_try_is_tuned_again(records: Records, tuner: Make) -> None:
+def test_a_kernel_with_more_to_try_than_its_record_has_trials_is_tuned_again(records: Records, tuner: Make) -> None:
     runner = Runner()
     tuner(Builder(), runner, TuneSettings(trials_per_task=2)).tune([conv()])
     assert best_program(records) == program_of(0)
-    deeper = TuneSettings(trials_per_task=4, deepen=True)
+    deeper = TuneSettings(trials_per_task=4)
     tuner(Builder(), runner, deeper).tune([conv()])
     assert best_program(records) == program_of(2)
     tuner(Builder(), runner, deeper).tune([conv()])
@@ -251,3 +249,22 @@ def test_the_key_of_a_kernel_is_the_one_its_workload_is_recorded_under() -> None
     dense = the_kernel(matmul_graph(1, 8, 8))
     assert dense.workload_json()[0] == dense.key
     assert dense.key != conv().key
+
+
+def test_a_kernel_whose_other_candidates_do_not_run_is_not_tuned_for_ever(records: Records, tuner: Make) -> None:
+    runner = Runner(0, 1)
+    made = tuner(Builder(), runner)
+    made.tune([conv()])
+    best, asked = records.best(conv().key), len(runner.asked)
+    assert best is not None
+    assert best.trials == 2
+    made.tune([conv()])
+    assert len(runner.asked) == asked
+
+
+def test_a_program_tried_again_is_no_further_trial(records: Records, tuner: Make) -> None:
+    tuner(Builder(), Runner(), TuneSettings(trials_per_task=2)).tune([conv()])
+    tuner(Builder(), Runner(), TuneSettings(trials_per_task=4)).tune([conv()])
+    best = records.best(conv().key)
+    assert best is not None
+    assert best.trials == 4

@@ -122,3 +122,13 @@ def test_a_worker_that_never_gets_ready_is_a_broken_set_up(monkeypatch: pytest.M
     with pytest.raises(ToolchainError, match="run worker did not start within"):
         worker.request("unload", UNLOAD, timeout_s=30)
     assert worker.process is None
+
+
+def test_an_interrupted_request_leaves_no_answer_for_the_next_one(runner: Worker, timing: dict[str, Any]) -> None:
+    def interrupt(event: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.request("time_kernels", timing, timeout_s=60, emit=interrupt)
+    assert runner.process is None
+    assert set(runner.request("time_kernels", timing, timeout_s=60)) == set(timing["symbols"])

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.search.toy import SETTINGS, ToyOracle, ToyWorkbench, search
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import GoalError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.cost import Failure, Ratio
+from tvm_prune.search.bundle import Bundle
 from tvm_prune.search.cprune import CPrune
+from tvm_prune.search.options import Option
 from tvm_prune.search.outcome import Outcome
 from tvm_prune.search.settings import CPruneSettings, changed
 from tvm_prune.search.trial import State, Trial
@@ -244,3 +247,22 @@ def test_epochs_become_steps(tmp_path: Path) -> None:
     settings = replace(SETTINGS, short_term_steps=None, short_term_epochs=2.0, max_iterations=1)
     outcome = search(tmp_path, searcher=CPrune(settings, steps_per_epoch=10), settings=settings)
     assert {trial.proposal.finetune_steps for trial in tried(outcome) if trial.proposal} == {20}
+
+
+def test_overlapping_bundles_are_one_strike_against_a_group(tmp_path: Path) -> None:
+    outcome = search(tmp_path)
+    searcher = CPrune(SETTINGS)
+    searcher.tell(outcome.trials[0])
+
+    def option(group: str, count: int) -> Option:
+        step = PruneStep(group=group, width=64, keep=tuple(range(count)))
+        return Option(steps=(step,), loss=0.0, note="")
+
+    one, two, more = option("one", 32), option("two", 48), option("one", 16)
+    bundles = [Bundle(options=(one, two), saved_s=1e-6), Bundle(options=(more, two), saved_s=1e-6)]
+    searcher._findings.refused.inaccurate = bundles
+    assert searcher._close_refused()
+    assert (searcher._above, searcher._banned) == ({"one": 32, "two": 48}, set())
+    searcher._findings.refused.inaccurate = bundles[:1]
+    assert searcher._close_refused()
+    assert searcher._banned == {"one", "two"}

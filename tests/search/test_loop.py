@@ -1,6 +1,7 @@
 """The loop: stages, gates, failures, budgets and what lands in the run folder."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from tests.search.toy import ToyOracle, ToyWorkbench, header, key, search
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import JournalError, ToolchainError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.oracle.cost import Cost, Failure
 from tvm_prune.search.budget import Budget
 from tvm_prune.search.journal import read_journal
 from tvm_prune.search.loop import run
@@ -261,3 +264,24 @@ def test_an_interrupt_leaves_a_folder_that_resumes_and_says_so(
     assert "start the same command again to go on" in caplog.text
     assert len(read_journal(tmp_path / "journal.jsonl")[1]) > 1
     assert search(tmp_path).trials == search(tmp_path / "whole").trials
+
+
+class Forgetful(ToyOracle):
+    """Has measured no table in this process."""
+
+    def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+        assert "table" not in self.calls
+        return super().estimate(models)
+
+
+def test_a_resumed_run_prices_with_the_overhead_of_the_journal(tmp_path: Path) -> None:
+    price = Proposal(parent=0, steps=(HALF_ONE,), price_only=True)
+    first = scripted(tmp_path, price).trials[1]
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:2]))
+    again = scripted(tmp_path, price, oracle=Forgetful()).trials[1]
+    assert first.cost is not None
+    assert again.cost == first.cost
+    (without,) = ToyOracle().estimate([ToyWorkbench().build(ToyWorkbench().dense(), (HALF_ONE,))])
+    assert isinstance(without, Cost)
+    assert first.cost.latency_s == pytest.approx(without.latency_s + ToyOracle().overhead_s)

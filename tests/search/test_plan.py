@@ -60,7 +60,7 @@ def test_a_latency_that_cannot_be_reached_is_refused_with_the_best_one() -> None
 
 def test_a_speedup_that_cannot_be_reached_is_refused_with_the_best_one() -> None:
     with pytest.raises(GoalError, match=r"speed-up of 100 is asked for but the best reachable is about \d+\.\d\d"):
-        plan(Untrained(), ToyOracle(), replace(SETTINGS, speedup_goal=100))
+        plan(Untrained(), ToyOracle(), replace(SETTINGS, speedup_goal=100, latency_floor=0))
 
 
 def test_a_requirement_above_the_dense_accuracy_is_refused() -> None:

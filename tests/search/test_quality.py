@@ -1,5 +1,7 @@
 """Quality from a data set and from the user's own functions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -131,3 +133,21 @@ def test_stale_norm_statistics_do_not_show_in_a_probe() -> None:
 
 def test_the_users_functions_are_not_probed() -> None:
     assert UserQuality(lambda module: 1.0, lambda module, epochs: None).probe(tiny_net()) is None
+
+
+def test_gradients_do_not_depend_on_the_order_of_the_files() -> None:
+    data = bright_data(2000)
+    order = torch.argsort(data.train.labels, stable=True)
+    labels = data.train.labels[order]
+    by_class = replace(data, train=data.train.take(order))
+    seen = DataQuality(by_class, short=SHORT, final=SHORT)._gradient_sample.labels
+    share = float(seen.float().mean()), float(labels.float().mean())
+    assert share[0] == pytest.approx(share[1], abs=0.1)
+
+
+def test_only_a_test_function_of_its_own_makes_a_test() -> None:
+    def score(module: nn.Module) -> float:
+        return 0.5
+
+    assert not UserQuality(score, lambda module, epochs: None).has_test
+    assert UserQuality(score, lambda module, epochs: None, test=score).has_test

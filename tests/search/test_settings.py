@@ -1,5 +1,7 @@
 """The knobs: presets, changes by name, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from tvm_prune.codec import decode, encode
@@ -80,3 +82,18 @@ def test_no_training_is_a_budget_of_zero_steps() -> None:
     settings = CPruneSettings(short_term_steps=None, short_term_epochs=0.0, final_steps=0)
     assert settings.short_steps(steps_per_epoch=100) == 0
     assert settings.long_steps(steps_per_epoch=100) == 0
+
+
+def test_a_speedup_goal_beyond_the_latency_floor_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"ends the search at 10 times the speed, before speedup_goal=12"):
+        CPruneSettings(speedup_goal=12)
+    assert CPruneSettings(speedup_goal=12, latency_floor=0.05).speedup_goal == 12
+
+
+def test_a_users_finetune_needs_settings_in_epochs() -> None:
+    with pytest.raises(ConfigError, match="short_term_steps is 100, but your finetune function counts epochs"):
+        CPruneSettings().require_epochs()
+    half = CPruneSettings(short_term_steps=None, short_term_epochs=1)
+    with pytest.raises(ConfigError, match="final_steps is 1000, but your finetune function counts epochs"):
+        half.require_epochs()
+    replace(half, final_steps=None, final_epochs=20).require_epochs()

@@ -59,3 +59,9 @@ def main() -> None:
         console = Console(stderr=True)
         console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True, style="red")
         sys.exit(USER_ERROR)
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        if error.filename is None:
+            raise
+        text = f"{error.strerror}: {error.filename}; choose a place that you may write to"
+        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True, style="red")
+        sys.exit(USER_ERROR)

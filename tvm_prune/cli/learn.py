@@ -17,6 +17,7 @@ from tvm_prune.cli.options import (
     SeedOption,
     SetOption,
     WeightsOption,
+    note_random_weights,
     open_data,
     open_model,
 )
@@ -101,6 +102,7 @@ def evaluate(
     if split not in ("val", "test"):
         raise typer.BadParameter(f"{split!r} is neither val nor test", param_hint="--split")
     with Screen() as screen:
+        note_random_weights(model, screen, weights)
         screen.stage(f"load {data}")
         images = open_data(data, data_dir=data_dir, seed=seed, download=download)
         network = open_model(

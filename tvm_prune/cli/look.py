@@ -24,6 +24,7 @@ from tvm_prune.cli.options import (
     ThreadsOption,
     TrialsOption,
     WeightsOption,
+    note_random_weights,
     open_data,
     open_model,
     open_target,
@@ -141,6 +142,7 @@ def plan(
     chosen = search_settings(preset, settings, trials_per_task=trials_per_task, seed=seed)
     where = open_target(target, threads)
     with Screen() as screen:
+        note_random_weights(model, screen, weights)
         screen.stage(f"load {data}")
         images = open_data(data, data_dir=data_dir, seed=seed, download=download)
         network = open_model(

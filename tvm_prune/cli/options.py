@@ -8,6 +8,7 @@ import typer
 from tvm_prune.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tvm_prune.cli.screen import Screen
     from tvm_prune.models.datasets import DataSet
     from tvm_prune.models.load import Model
     from tvm_prune.oracle.target import Target
@@ -31,6 +32,7 @@ __all__ = [
     "ThreadsOption",
     "TrialsOption",
     "WeightsOption",
+    "note_random_weights",
     "open_data",
     "open_model",
     "open_target",
@@ -72,15 +74,25 @@ ThreadsOption = Annotated[
 ]
 RecordsOption = Annotated[
     Path | None,
-    typer.Option("--records", metavar="DIR", help="Tuning records, reused and extended.", show_default="OUT/records"),
+    typer.Option(
+        "--records",
+        metavar="DIR",
+        help="Tuning records, reused and extended; by default OUT/records in cprune and plan --out, else "
+        "tuning_logs/local.",
+        show_default=False,
+    ),
 ]
 TrialsOption = Annotated[
-    int | None, typer.Option("--trials-per-task", min=1, help="Programs measured for a task that has no record.")
+    int | None,
+    typer.Option(
+        "--trials-per-task", min=1, help="Programs measured for a task; 24, in plan and cprune as the preset says."
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 PresetOption = Annotated[
-    str, typer.Option("--preset", metavar="NAME", help="Settings to begin with: cpu, demo or paper.")
+    str,
+    typer.Option("--preset", metavar="NAME", help="Settings to begin with: cpu, demo or paper (docs/pruning.md)."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -90,6 +102,16 @@ IgnoreOption = Annotated[
     list[str] | None,
     typer.Option("--ignore", metavar="LAYER", help="Layer, or glob, that keeps its channels.", show_default=False),
 ]
+
+
+def note_random_weights(model: str, screen: "Screen", *given: Path | None) -> None:
+    """Say so where a network of the zoo is used as it was initialised."""
+    from tvm_prune.models.zoo import ZOO
+
+    if model in ZOO and not any(given):
+        screen.note(
+            f"{model} has random weights; give --weights FILE (tvm-prune train {model} --out FILE makes such a file)"
+        )
 
 
 def _shapes(texts: list[str] | None) -> list[tuple[int, ...]] | None:

@@ -65,7 +65,7 @@ def cprune(
     uniform: Annotated[
         str,
         typer.Option("--uniform", metavar="RATIOS", help="Ratios of the uniform baseline kept, `none` leaves it out."),
-    ] = "0.75,0.5,0.375",
+    ] = "0.75,0.5,0.375,0.25",
     roundings: Annotated[
         str,
         typer.Option("--uniform-rounding", metavar="COUNTS", help="Multiples its counts are rounded up to."),
@@ -128,6 +128,8 @@ def cprune(
         show_json(result.summary)
         return
     show(report_sheets(result.report)[:4])
+    for note in result.report.notes:
+        print(note)
     print(f"Everything is in {out}: report.md, summary.json, bundle/, recipe.json, weights.safetensors.")
 
 
@@ -171,4 +173,6 @@ def report(
         show_json(found)
         return
     show(report_sheets(found))
+    for note in found.notes:
+        print(note)
     print(f"Written: {draw_report(found, folder)}")

@@ -17,11 +17,12 @@ from tvm_prune.cli.options import (
     ThreadsOption,
     TrialsOption,
     WeightsOption,
+    note_random_weights,
     open_model,
     open_target,
 )
 from tvm_prune.cli.screen import Screen, show, show_json
-from tvm_prune.errors import ModelError
+from tvm_prune.errors import ConfigError, ModelError
 from tvm_prune.report.sheet import Column, Sheet, column, number
 
 __all__ = ["apply", "export", "run"]
@@ -57,6 +58,7 @@ def apply(
     from tvm_prune.jobs.tune import compressed
 
     with Screen() as screen:
+        note_random_weights(model, screen, weights, pruned_weights)
         screen.stage(f"load {model}")
         network = open_model(model, weights=weights, input_shape=input_shape, batch=batch, num_classes=num_classes)
         screen.stage("apply the recipe")
@@ -99,7 +101,10 @@ def export(
     from tvm_prune.jobs.export import export as exported
     from tvm_prune.jobs.tune import compressed
 
+    if pruned_weights is not None and recipe is None:
+        raise ConfigError("--pruned-weights need the recipe they belong to: add --recipe RUN_DIR/recipe.json")
     with Screen() as screen:
+        note_random_weights(model, screen, weights, pruned_weights)
         screen.stage(f"load {model}")
         network = open_model(model, weights=weights, input_shape=input_shape, batch=batch, num_classes=num_classes)
         made = load_pruned(network, recipe, weights=pruned_weights) if recipe else compressed(network)

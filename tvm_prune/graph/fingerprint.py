@@ -11,7 +11,7 @@ from tvm_prune.codec import encode
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.running import evaluating, run, tensors_of
 
-__all__ = ["fingerprint", "weights_digest"]
+__all__ = ["fingerprint"]
 
 
 def fingerprint(model: CompressedModel) -> str:
@@ -35,15 +35,6 @@ def fingerprint(model: CompressedModel) -> str:
         "calls": _calls(model),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def weights_digest(module: nn.Module) -> str:
-    """Return sha256 (hex) of the names and values of all parameters and buffers of the state dict."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(json.dumps([name, *_described(tensor)]).encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _described(tensor: torch.Tensor) -> list[Any]:

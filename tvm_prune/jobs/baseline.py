@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from tvm_prune.codec import STRICT
 from tvm_prune.oracle.base import CostOracle
@@ -39,10 +40,20 @@ class UniformPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What the baseline offers at an accuracy: figures, and a note where that is not an interpolation."""
+    """What the baseline offers at an accuracy: figures, and a note where that is not an interpolation.
+
+    `bound` is what its latency over another's says there: "exact" between networks of the baseline, "at least" where
+    the best it has is less accurate, "at most" where the least it has is more accurate.
+    """
 
     figures: Figures
     note: str = ""
+    bound: Literal["exact", "at least", "at most"] = "exact"
+
+    def versus(self, latency_ms: float) -> float | None:
+        """Return how much faster than the baseline `latency_ms` is; None where only an upper bound above 1 is known."""
+        factor = self.figures.latency_ms / latency_ms
+        return None if self.bound == "at most" and factor > 1 else factor
 
 
 def run_baseline(
@@ -61,11 +72,13 @@ def run_baseline(
 def uniform_points(outcome: Outcome, workbench: Workbench) -> tuple[UniformPoint, ...]:
     """Return the networks of a finished baseline, each scored on the test split: call it after the last decision."""
     points = []
+    prices = {trial.proposal.steps: trial for trial in outcome.trials if trial.proposal and trial.proposal.price_only}
     for trial in outcome.accepted[1:]:
         assert trial.ratio is not None
         assert trial.cost is not None
         assert trial.proposal is not None
         accuracy = workbench.test(outcome.model(trial.number, workbench))
+        both = [trial, *([prices[trial.proposal.steps]] if trial.proposal.steps in prices else [])]
         points.append(
             UniformPoint(
                 label=trial.proposal.note.removeprefix("uniform ").replace(", counts in multiples of ", "/"),
@@ -74,8 +87,8 @@ def uniform_points(outcome: Outcome, workbench: Workbench) -> tuple[UniformPoint
                 macs=trial.cost.macs,
                 params=trial.cost.params,
                 spread=trial.ratio.high - trial.ratio.low,
-                seconds=sum(trial.seconds.values()),
-                measurements=trial.measurements,
+                seconds=sum(sum(each.seconds.values()) for each in both),
+                measurements=sum(each.measurements for each in both),
             )
         )
     return tuple(points)
@@ -92,14 +105,17 @@ def offer_at(points: Sequence[UniformPoint], accuracy: float, *, dense: Figures)
         return None
     ordered = envelope_of(points, dense=dense)
     if accuracy <= ordered[0].accuracy:
-        note = "" if accuracy == ordered[0].accuracy else "The fastest uniform network is more accurate than that."
-        return Offer(figures=_between(ordered[0], ordered[0], 0.0, dense=dense), note=note)
+        figures = _between(ordered[0], ordered[0], 0.0, dense=dense)
+        if accuracy == ordered[0].accuracy:
+            return Offer(figures=figures)
+        note = "The fastest uniform network is more accurate than that and stands in."
+        return Offer(figures=figures, note=note, bound="at most")
     for low, high in pairwise(ordered):
         if accuracy <= high.accuracy:
             part = (accuracy - low.accuracy) / (high.accuracy - low.accuracy)
             return Offer(figures=_between(low, high, part, dense=dense))
     note = f"No uniform network is as accurate; the most accurate one ({ordered[-1].label}) stands in."
-    return Offer(figures=_between(ordered[-1], ordered[-1], 0.0, dense=dense), note=note)
+    return Offer(figures=_between(ordered[-1], ordered[-1], 0.0, dense=dense), note=note, bound="at least")
 
 
 def envelope_of(points: Sequence[UniformPoint], *, dense: Figures) -> tuple[UniformPoint, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_prune.codec import STRICT
-from tvm_prune.errors import ModelError
+from tvm_prune.errors import ModelError, PruningError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.groups import Ignored, find_groups
 from tvm_prune.jobs.tune import compressed
@@ -105,7 +105,7 @@ def machine_checks(folder: Path) -> tuple[Check, ...]:
             name="disk",
             ok=free >= NEEDED_DISK_BYTES,
             found=f"{free / 2**30:.1f} GiB free under {present}",
-            advice="free at least 1 GiB or choose another --out",
+            advice="free at least 1 GiB or choose another folder for the records",
         ),
     )
 
@@ -119,7 +119,11 @@ def diagnose(
     records that a run would reuse.
     """
     checks = list(machine_checks(records))
-    groups = group_views(model, ignored=ignored)
+    groups: tuple[GroupView, ...] = ()
+    try:
+        groups = group_views(model, ignored=ignored)
+    except (ModelError, PruningError) as error:
+        checks.append(Check(name="groups", ok=False, found=type(error).__name__, advice=str(error)))
     if not model.prunable:
         checks.append(Check(name="prunable", ok=True, found="no: an exported archive can be tuned and measured only"))
     tasks: tuple[TaskView, ...] = ()

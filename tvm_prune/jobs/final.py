@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_prune.codec import STRICT, decode, dumps
-from tvm_prune.errors import ConfigError, WeightsError
+from tvm_prune.errors import ConfigError, RecipeError, WeightsError
 from tvm_prune.files import write_atomically
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.watcher import Watcher
@@ -91,6 +91,6 @@ def _known(
         if record.steps != steps:
             return None
         return workbench.load(outcome.steps(number), stem), record.validation
-    except (ConfigError, WeightsError, json.JSONDecodeError) as error:
+    except (ConfigError, RecipeError, WeightsError, json.JSONDecodeError) as error:
         logger.warning("%s cannot be used (%s): the trial is retrained", path, error)
         return None

@@ -1,5 +1,6 @@
 """The layout of a run folder, in one place."""
 
+import hashlib
 import importlib.metadata
 import json
 import time
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvm_prune.codec import dumps, encode
 from tvm_prune.errors import ConfigError
 from tvm_prune.files import write_atomically
 
@@ -49,10 +51,15 @@ class RunFolder:
         """Retrained models by trial number."""
         return self.path / "final"
 
+    def uniform(self, settings: object) -> Path:
+        """Return the run folder of a uniform baseline; other settings (a dataclass) have another one."""
+        digest = hashlib.sha256(dumps(encode(settings)).encode()).hexdigest()[:8]
+        return self.path / "uniform" / digest
+
     @property
-    def uniform(self) -> Path:
-        """The uniform baseline's own run folder."""
-        return self.path / "uniform"
+    def measured(self) -> Path:
+        """Tables and ratio of the dense and the final model."""
+        return self.path / "measured.json"
 
     @property
     def recipe(self) -> Path:

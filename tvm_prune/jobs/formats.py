@@ -51,7 +51,7 @@ def _exported(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.expo
     except (RuntimeError, TypeError, ValueError) as error:
         raise ExportError(
             f"torch.export cannot export {type(module).__name__}: {_first_line(error)}. Keep Python control flow that "
-            "depends on tensor values out of forward(); `tvm-prune doctor MODEL` shows where it stops."
+            "depends on tensor values out of forward(); torch.export.export(model, inputs) alone shows where it stops."
         ) from error
 
 

@@ -3,24 +3,14 @@
 from dataclasses import dataclass, replace
 
 from tvm_prune.jobs.baseline import UniformPoint, envelope_of, offer_at
-from tvm_prune.oracle.cost import Ratio
-from tvm_prune.oracle.table import ProgramTable
+from tvm_prune.jobs.measured import Measured
 from tvm_prune.report.document import RunReport
 from tvm_prune.report.plots import Point
 from tvm_prune.report.summary import Figures, Summary, TestImages
 from tvm_prune.search.outcome import Outcome
-from tvm_prune.search.trial import Accuracy, State
+from tvm_prune.search.trial import Accuracy
 
-__all__ = ["Facts", "Measured", "report_of"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Both tables, and pruned over dense."""
-
-    dense: ProgramTable
-    pruned: ProgramTable
-    ratio: Ratio
+__all__ = ["Facts", "report_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +51,11 @@ def report_of(
         speedup=1 / measured.ratio.median,
         accuracy_drop_pp=100 * (dense.accuracy - pruned.accuracy),
         parity_max_abs_err=facts.parity_max_abs_err,
-        trials=sum(1 for trial in outcome.trials if trial.state is not State.PRICED),
+        trials=sum(1 for trial in outcome.trials if trial.built),
         measurements=outcome.measurements,
         seconds=facts.seconds,
         test_images=TestImages.of(*tested),
-        versus_uniform=offer.figures.latency_ms / pruned.latency_ms if offer else None,
+        versus_uniform=offer.versus(pruned.latency_ms) if offer else None,
         uniform_note=offer.note if offer else "No uniform network was tried.",
     )
     return RunReport(

@@ -1,6 +1,7 @@
 """The plan of a search, for reading."""
 
-from tvm_prune.jobs.prune_run import CPruneJob, workbench_of
+from tvm_prune.jobs.prune_run import CPruneJob
+from tvm_prune.jobs.workbench import workbench_of
 from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.load import Model
 from tvm_prune.oracle.base import CostOracle
@@ -20,7 +21,7 @@ def make_plan(model: Model, data: DataSet | Quality, oracle: CostOracle, *, job:
     Raises GoalError if a goal of the settings cannot be met, ModelError for a model that cannot be pruned.
     """
     job = job or CPruneJob()
-    return plan(workbench_of(model, data, job), oracle, job.settings)
+    return plan(workbench_of(model, data, job.settings, ignored_layers=job.ignored_layers), oracle, job.settings)
 
 
 def plan_sheets(found: Plan) -> tuple[Sheet, ...]:

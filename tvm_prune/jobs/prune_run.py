@@ -6,41 +6,46 @@ from pathlib import Path
 
 from tvm_prune.codec import STRICT, encode
 from tvm_prune.compress.recipe import BaseModel, Recipe
-from tvm_prune.errors import ToolchainError
+from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.jobs.baseline import UniformPoint, run_baseline, uniform_points
 from tvm_prune.jobs.final import Final, retrain
 from tvm_prune.jobs.folder import RunFolder, Stages, package_versions
 from tvm_prune.jobs.formats import save_onnx, save_pt2
-from tvm_prune.jobs.outcome_report import Facts, Measured, report_of
+from tvm_prune.jobs.measured import Measured, measure
+from tvm_prune.jobs.outcome_report import Facts, report_of
 from tvm_prune.jobs.report import draw_report, save_report
-from tvm_prune.jobs.train import arithmetic
 from tvm_prune.jobs.tune import compressed
 from tvm_prune.jobs.watcher import LoopProgress, Watcher
+from tvm_prune.jobs.workbench import identity_of, name_of, workbench_of
 from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.load import Model
-from tvm_prune.models.train import TrainSettings
+from tvm_prune.models.train import Progress
 from tvm_prune.models.weights import save_weights
 from tvm_prune.oracle.base import CostOracle, Deepening
-from tvm_prune.oracle.cost import Failure, Ratio
-from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.report.document import RunReport
 from tvm_prune.report.summary import Summary, write_summary
 from tvm_prune.search.budget import Budget
 from tvm_prune.search.cprune import CPrune
 from tvm_prune.search.journal import Header
 from tvm_prune.search.loop import run
-from tvm_prune.search.outcome import Outcome
-from tvm_prune.search.quality import DataQuality, Quality
+from tvm_prune.search.outcome import JOURNAL, Outcome
+from tvm_prune.search.plan import check_goals
+from tvm_prune.search.quality import Quality, UserQuality
 from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.uniform import UniformSettings
 from tvm_prune.search.workbench import TorchWorkbench
 
-__all__ = ["Bundler", "CPruneJob", "PruneRun", "Pruned", "workbench_of"]
+__all__ = ["Bundler", "CPruneJob", "PruneRun", "Pruned"]
 
 # Compiles a model into a bundle folder; returns the largest absolute difference of its outputs from torch's.
 Bundler = Callable[[CompressedModel, Path], float]
+
+_SAME_FUNCTION = (
+    "The accuracies are those of the function that also steered the search, so they flatter; give UserQuality a test "
+    "function of other images for an honest figure."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +66,13 @@ class CPruneJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """The pruned model, the values of its report, the baseline's networks, the folder that holds everything on disk."""
+    """The pruned model, the values of its report, the baseline's networks, the folder that holds everything on disk.
+
+    `measured` holds what the summary's latencies come from.
+    """
 
     model: CompressedModel
+    measured: Measured
     report: RunReport
     uniform: tuple[UniformPoint, ...]
     folder: RunFolder
@@ -88,7 +97,9 @@ class PruneRun:
     def carry_out(self, bundle: Bundler) -> Pruned:
         """Do everything that is not done yet; `bundle` compiles the result into its folder."""
         settings, stages = self.job.settings, Stages(self.folder.stages)
-        workbench = workbench_of(self.model, self.data, self.job)
+        if isinstance(self.data, UserQuality):
+            settings.require_epochs()
+        workbench = self._workbench()
         outcome = self._search(workbench)
         dense_accuracy = outcome.dense.accuracy
         assert dense_accuracy is not None
@@ -111,13 +122,9 @@ class PruneRun:
         with stages.timed("test"):
             self.watcher.stage("evaluate on the test split")
             tested = workbench.test(workbench.dense()), workbench.test(final.model)
-            points = (
-                uniform_points(uniform, workbench_of(self.model, self.data, self.job, short_like_final=True))
-                if uniform
-                else ()
-            )
+            points = uniform_points(uniform, self._workbench(short_like_final=True)) if uniform else ()
         with stages.timed("deliver"):
-            error = self._deliver(final, outcome, bundle)
+            error, undelivered = self._deliver(final, outcome, bundle)
         searched = outcome.seconds + (uniform.seconds if uniform else 0.0)
         report = report_of(
             measured,
@@ -126,18 +133,36 @@ class PruneRun:
             outcome=outcome,
             facts=Facts(
                 model=self.model.name,
-                data=_data_name(self.data),
+                data=name_of(self.data),
                 target=self.job.target,
                 requirement=requirement,
                 parity_max_abs_err=error,
                 seconds=searched + sum(stages.seconds().values()),
-                notes=final.notes,
+                notes=(
+                    *final.notes,
+                    *([f"Uniform baseline: {uniform.stop_reason}."] if uniform else []),
+                    *([] if workbench.has_test else [_SAME_FUNCTION]),
+                    *undelivered,
+                ),
             ),
         )
         write_summary(report.summary, self.folder.summary)
         save_report(report, self.folder)
         draw_report(report, self.folder)
-        return Pruned(model=final.model, report=report, uniform=points, folder=self.folder)
+        return Pruned(model=final.model, measured=measured, report=report, uniform=points, folder=self.folder)
+
+    def _workbench(self, *, short_like_final: bool = False) -> TorchWorkbench:
+        return workbench_of(
+            self.model,
+            self.data,
+            self.job.settings,
+            ignored_layers=self.job.ignored_layers,
+            short_like_final=short_like_final,
+            progress=self._trained,
+        )
+
+    def _trained(self, progress: Progress) -> None:
+        self.watcher.advance(progress.step, total=progress.steps, detail=f"training steps, loss {progress.loss:.3f}")
 
     def _header(self, method: str, settings: object, workbench: TorchWorkbench) -> Header:
         return Header(
@@ -145,13 +170,16 @@ class PruneRun:
             settings={**encode(settings), "ignored_layers": list(self.job.ignored_layers)},
             seed=self.job.settings.seed,
             model=workbench.identity,
-            data=_data_name(self.data),
+            data=identity_of(self.data),
             target=self.job.target,
             packages=package_versions(),
         )
 
     def _search(self, workbench: TorchWorkbench) -> Outcome:
         settings = self.job.settings
+        if not (self.folder.path / JOURNAL).exists():
+            self.watcher.stage("check that the goals can be reached")
+            check_goals(workbench, self.oracle, settings)
         return run(
             CPrune(settings, steps_per_epoch=workbench.steps_per_epoch),
             workbench,
@@ -167,13 +195,13 @@ class PruneRun:
             return None
         settings = self.job.settings
         uniform = replace(self.job.uniform, finetune_steps=steps, criterion=settings.criterion, seed=settings.seed)
-        workbench = workbench_of(self.model, self.data, self.job, short_like_final=True)
+        workbench = self._workbench(short_like_final=True)
         return run_baseline(
             uniform,
             workbench,
             self.oracle,
             header=self._header("uniform", uniform, workbench),
-            folder=self.folder.uniform,
+            folder=self.folder.uniform(uniform),
             progress=LoopProgress(self.watcher, "uniform baseline"),
         )
 
@@ -183,65 +211,29 @@ class PruneRun:
         if settings.final_trials_per_task > settings.trials_per_task and isinstance(self.oracle, Deepening):
             # The dense model and, after this, the baseline are tuned as deep.
             self.oracle.deepen(trials_per_task=settings.final_trials_per_task)
-        tables = [self.oracle.table(model) for model in (dense, pruned)]
-        ratio = self.oracle.compare(dense, pruned)
-        for answer in (*tables, ratio):
-            if isinstance(answer, Failure):
-                raise ToolchainError(
-                    f"the result could not be measured ({answer.stage}: {answer.message}); it was measured during the "
-                    f"search, so start the same command again: only this is repeated"
-                )
-        before, after = tables
-        assert isinstance(before, ProgramTable)
-        assert isinstance(after, ProgramTable)
-        assert isinstance(ratio, Ratio)
-        return Measured(dense=before, pruned=after, ratio=ratio)
+        return measure(
+            self.oracle,
+            dense,
+            pruned,
+            trials_per_task=max(settings.trials_per_task, settings.final_trials_per_task),
+            path=self.folder.measured,
+        )
 
-    def _deliver(self, final: Final, outcome: Outcome, bundle: Bundler) -> float:
+    def _deliver(self, final: Final, outcome: Outcome, bundle: Bundler) -> tuple[float, tuple[str, ...]]:
+        """Write the result; return its largest difference from torch, and notes on the forms that it cannot take."""
         self.watcher.stage("write the compiled bundle, weights, recipe, .pt2 and ONNX")
         save_weights(final.model.module, self.folder.weights)
         base = BaseModel(source=self.model.source, fingerprint=fingerprint(compressed(self.model)))
         Recipe(base=base, steps=outcome.steps(final.number)).save(self.folder.recipe)
-        save_pt2(final.model, self.folder.pt2)
-        save_onnx(final.model, self.folder.onnx)
-        return bundle(final.model, self.folder.bundle)
-
-
-def workbench_of(
-    model: Model, data: DataSet | Quality, job: CPruneJob, *, short_like_final: bool = False
-) -> TorchWorkbench:
-    """Return the workbench of a run; `short_like_final` trains every model with the last retraining's settings."""
-    dense, settings = compressed(model), job.settings
-    return TorchWorkbench(
-        dense,
-        _quality(data, settings, dense, short_like_final=short_like_final),
-        source=model.source,
-        criterion=settings.criterion,
-        ignored_layers=job.ignored_layers,
-        seed=settings.seed,
-    )
-
-
-def _quality(
-    data: DataSet | Quality, settings: CPruneSettings, dense: CompressedModel, *, short_like_final: bool
-) -> Quality:
-    if not isinstance(data, DataSet):
-        return data
-    common = TrainSettings(
-        steps=1,
-        batch_size=settings.batch_size,
-        weight_decay=settings.weight_decay,
-        distill_weight=settings.distill_weight,
-        precision=arithmetic(),
-    )
-    final = replace(common, lr=settings.final_lr)
-    short = final if short_like_final else replace(common, lr=settings.short_term_lr)
-    teacher = dense.module if settings.distill_weight else None
-    return DataQuality(data, short=short, final=final, teacher=teacher, probe_images=settings.probe_images)
-
-
-def _data_name(data: DataSet | Quality) -> str:
-    return data.name if isinstance(data, DataSet) else "the user's functions"
+        error = bundle(final.model, self.folder.bundle)
+        notes = []
+        for save, path in ((save_pt2, self.folder.pt2), (save_onnx, self.folder.onnx)):
+            try:
+                save(final.model, path)
+            except ModelError as refused:
+                notes.append(f"{path.name} was not written: {refused}")
+                self.watcher.note(notes[-1])
+        return error, tuple(notes)
 
 
 def _training_steps(outcome: Outcome, number: int, long_steps: int) -> int:

@@ -21,8 +21,5 @@ def tune(model: Model | CompressedModel, oracle: CostOracle) -> ProgramTable:
     """Tune what has no record yet and return the program table. Raises ModelError if the model cannot be built."""
     table = oracle.table(compressed(model))
     if isinstance(table, Failure):
-        raise ModelError(
-            f"the model cannot be tuned; it fails at the stage {table.stage!r}: {table.message}. "
-            "`tvm-prune doctor MODEL` looks at its layers and operators one by one."
-        )
+        raise ModelError(f"the model cannot be tuned; it fails at the stage {table.stage!r}: {table.message}")
     return table

@@ -47,7 +47,7 @@ class LoopProgress:
 
     def trial(self, trial: Trial) -> None:
         """Keep a line for each trial that was built."""
-        if trial.state is State.PRICED:
+        if not trial.built:
             return
         figures = []
         if trial.cost is not None:

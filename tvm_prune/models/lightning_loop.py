@@ -1,5 +1,6 @@
 """The training loop proper, on Lightning. Kept apart from train.py because importing Lightning takes seconds."""
 
+import contextlib
 import copy
 import hashlib
 import logging
@@ -8,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,20 @@ from torch.nn import functional
 from tvm_prune.codec import decode, dumps, encode
 from tvm_prune.errors import ConfigError, WeightsError
 from tvm_prune.files import disk_full_is_named
+from tvm_prune.lock import machine_lock
 from tvm_prune.models.datasets.batches import TrainBatches
 from tvm_prune.models.datasets.dataset import DataSet
 from tvm_prune.models.evaluate import checked_logits, evaluate
 from tvm_prune.models.lightning_manners import interruptible, quiet
 from tvm_prune.models.train_settings import Epoch, Progress, TrainSettings
+from tvm_prune.models.weights import weights_digest
 
 __all__ = ["CHECKPOINT", "Fit", "fit"]
 
 CHECKPOINT = "train.ckpt"
 _STATE = "tvm_prune"
+# Between two epochs whoever waits for the machine must find it free: it looks five times a second.
+_COURTESY_S = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -50,16 +56,20 @@ class Fit:
         """Optimizer steps from start to end."""
         return self.settings.steps or (self.settings.epochs or 0) * len(self.batches)
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """What a checkpoint must agree on to be gone on from: settings, weights by name and shape, training images."""
+        """What a checkpoint must agree on to be gone on from: settings, first weights, teacher, training images.
+
+        Asked for before the first step: the weights move afterwards.
+        """
         labels = self.data.train.labels.numpy().tobytes()
         return dumps(
             {
                 "settings": encode(self.settings),
                 "data": self.data.name,
                 "labels": hashlib.sha256(labels).hexdigest(),
-                "weights": {name: list(value.shape) for name, value in self.module.state_dict().items()},
+                "weights": weights_digest(self.module),
+                "teacher": "" if self.teacher is None else weights_digest(self.teacher),
             }
         )
 
@@ -75,6 +85,7 @@ class _Learner(LightningModule):
         self.started = time.monotonic()
         self._epoch_started = self.started
         self._losses: list[torch.Tensor] = []
+        self._machine = contextlib.ExitStack()
         # In a list, so that the teacher is not registered as a part of the learner (its weights, its checkpoint).
         self._teacher = [copy.deepcopy(plan.teacher).requires_grad_(False).eval()] if plan.teacher is not None else []
 
@@ -110,6 +121,7 @@ class _Learner(LightningModule):
             teacher.to(self.device)
 
     def on_train_epoch_start(self) -> None:
+        self._take_the_machine()
         self.module.train()
         self.plan.batches.set_epoch(self.current_epoch)
         # Dropout and the like draw from the global state: start it from the epoch, as the order of the images does.
@@ -177,6 +189,21 @@ class _Learner(LightningModule):
         )
         if self.plan.checkpoint_dir is not None:
             self._save(self.plan.checkpoint_dir)
+        self.leave_the_machine()
+
+    def _take_the_machine(self) -> None:
+        """Keep measurements out for an epoch: they would find the cores busy. One of several processes does it."""
+        if not self.trainer.is_global_zero:
+            return
+        if self.history:
+            time.sleep(_COURTESY_S)
+        self._machine.enter_context(
+            machine_lock("training", waiting=lambda who: _log.warning("waiting for the machine: in use for %s", who))
+        )
+
+    def leave_the_machine(self) -> None:
+        """Let others have the machine."""
+        self._machine.close()
 
     def _save(self, folder: Path) -> None:
         final = folder / CHECKPOINT
@@ -203,7 +230,8 @@ class _Learner(LightningModule):
 def fit(plan: Fit) -> tuple[nn.Module, int, float, tuple[Epoch, ...]]:
     """Train `plan.module` in place; return (trained module, steps, seconds, history)."""
     learner = _Learner(plan)
-    resume = _checkpoint_of(plan)
+    identity = plan.identity
+    resume = _checkpoint_of(plan, identity)
     with quiet(), torch.random.fork_rng():
         trainer = Trainer(
             accelerator="auto",
@@ -219,15 +247,18 @@ def fit(plan: Fit) -> tuple[nn.Module, int, float, tuple[Epoch, ...]]:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with interruptible(trainer):
-            trainer.fit(learner, plan.batches, ckpt_path=resume, weights_only=True)
+        try:
+            with interruptible(trainer):
+                trainer.fit(learner, plan.batches, ckpt_path=resume, weights_only=True)
+        finally:
+            learner.leave_the_machine()
     trained = learner.result()
     for after, before in zip(trained.parameters(), plan.module.parameters(), strict=True):
         after.requires_grad_(before.requires_grad)
     return trained, trainer.global_step, learner.seconds, tuple(learner.history)
 
 
-def _checkpoint_of(plan: Fit) -> Path | None:
+def _checkpoint_of(plan: Fit, identity: str) -> Path | None:
     if plan.checkpoint_dir is None or not (plan.checkpoint_dir / CHECKPOINT).exists():
         return None
     path = plan.checkpoint_dir / CHECKPOINT
@@ -237,9 +268,9 @@ def _checkpoint_of(plan: Fit) -> Path | None:
         raise WeightsError(
             f"{path} is not a training checkpoint of tvm_prune ({error}); remove it to start anew."
         ) from error
-    if state["identity"] != plan.identity:
+    if state["identity"] != identity:
         raise ConfigError(
-            f"{path} belongs to a training with other settings, data or model; "
+            f"{path} belongs to a training with other settings, data, first weights or teacher; "
             "use another checkpoint folder, or remove that file to start anew."
         )
     return path

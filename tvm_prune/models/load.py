@@ -21,7 +21,7 @@ from tvm_prune.models.zoo import ZOO, build
 __all__ = ["Model", "load_model"]
 
 _ACCEPTED = (
-    "A model is the name of a zoo network (tvm-prune train --help lists them), package.module:function returning a "
+    f"A model is the name of a zoo network ({', '.join(ZOO)}), package.module:function returning a "
     "torch.nn.Module or (module, example_inputs), or the path of a .pt2 archive made by torch.export.save."
 )
 
@@ -114,7 +114,10 @@ def _archive(path: Path, given: tuple[torch.Tensor, ...] | None) -> _Loaded:
                 f"{path} was exported with keyword inputs {', '.join(keyword)}; export it with positional ones."
             )
         inputs = _tensors(positional, path.name)
-    return path.stem, program.module(), inputs, False
+    module = program.module()
+    # torch puts functions there that raise: an exported graph has no modes. Everything here calls eval() first.
+    del module.train, module.eval
+    return path.stem, module, inputs, False
 
 
 def _from_function(ref: str, given: tuple[torch.Tensor, ...] | None) -> _Loaded:

@@ -1,5 +1,7 @@
 """Weights to a safetensors file and back, strictly: every key, every shape, every type."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from torch import nn
 from tvm_prune.errors import WeightsError
 from tvm_prune.files import write_atomically
 
-__all__ = ["load_weights", "save_weights"]
+__all__ = ["load_weights", "save_weights", "weights_digest"]
 
 
 def save_weights(module: nn.Module, path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
@@ -42,6 +44,15 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, str]:
     return metadata
 
 
+def weights_digest(module: nn.Module) -> str:
+    """Return sha256 (hex) of the names and values of all parameters and buffers of the state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(json.dumps([name, list(tensor.shape), str(tensor.dtype)]).encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _check_fit(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], path: Path) -> None:
     complaints = []
     if missing := sorted(wanted.keys() - found.keys()):
@@ -58,7 +69,8 @@ def _check_fit(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Ten
     if complaints:
         raise WeightsError(
             f"{path} does not fit the model; {'; '.join(complaints)}. "
-            "Name the model and the number of classes it was saved from; a pruned model's weights need its recipe."
+            "Name the model and the number of classes it was saved from; a pruned model's weights need its recipe: "
+            "evaluate --recipe FILE --weights FILE, or apply/export --recipe FILE --pruned-weights FILE."
         )
 
 

@@ -18,7 +18,11 @@ class CostOracle(Protocol):
     """
 
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
-        """Price several models: tasks tuned together, latency = sum of programs + overhead (source "predicted")."""
+        """Price several models: tasks tuned together, latency = sum of their programs (source "predicted").
+
+        What the calls cost beside the programs is no part of a price: it is the overhead row of a table, and the same
+        for all models that differ in their channels only.
+        """
 
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Build and time the whole module, for display."""

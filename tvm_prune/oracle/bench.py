@@ -28,6 +28,10 @@ def unpack(packed: Any) -> np.ndarray:
     return np.frombuffer(data, dtype=packed["dtype"]).reshape(packed["shape"])
 
 
+# The runtime never lets go of a library's code and weights: after so many loads the worker starts afresh.
+_MOST_LOADS = 100
+
+
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
     """Alternating blocks of one reading, seconds of a block and of the rest before it, silence that ends a worker."""
@@ -46,13 +50,17 @@ class Bench:
         self.settings = settings
         self.measurements = 0
         self._sources: dict[str, dict[str, Any]] = {}
+        self._owned: dict[str, Path] = {}
         self._loaded: set[str] = set()
+        self._loads = 0
         self._numbers = itertools.count()
         self._process: Any = None
 
-    def add(self, library: Path, inputs: Sequence[np.ndarray]) -> str:
-        """Register a module; return its name."""
+    def add(self, library: Path, inputs: Sequence[np.ndarray], *, temporary: bool = False) -> str:
+        """Register a module; return its name. `remove` also deletes the library if it is `temporary`."""
         name = f"module{next(self._numbers)}"
+        if temporary:
+            self._owned[name] = library
         self._sources[name] = {"library": str(library), "name": name, "inputs": [pack(array) for array in inputs]}
         return name
 
@@ -63,6 +71,8 @@ class Bench:
     def remove(self, name: str) -> None:
         """Forget a module."""
         self._sources.pop(name, None)
+        if name in self._owned:
+            self._owned.pop(name).unlink(missing_ok=True)
         if name in self._loaded and self._process is self.runner.process:
             self._loaded.discard(name)
             with contextlib.suppress(WorkerDied):  # then it is gone all the same
@@ -108,13 +118,17 @@ class Bench:
         return keep(answer, steady_rounds(canary))
 
     def _load(self, name: str) -> None:
+        if self._loads >= _MOST_LOADS:
+            self.runner.stop()
         self.runner.start()
         if self._process is not self.runner.process:
             self._process = self.runner.process
             self._loaded.clear()
+            self._loads = 0
         if name not in self._loaded:
             try:
                 self.runner.request("load", self._sources[name], timeout_s=self.settings.timeout_s)
             except WorkerDied as error:
                 raise WorkerDied(f"loading {self._sources[name]['library']}: {error}") from error
             self._loaded.add(name)
+            self._loads += 1

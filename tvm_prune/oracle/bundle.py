@@ -57,6 +57,7 @@ def export_bundle(model: "CompressedModel", folder: Path, *, oracle: "CompilerOr
     """
     import torch
 
+    from tvm_prune.graph.running import evaluating, tensors_of
     from tvm_prune.oracle.toolchain import TVM_PINS
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,9 +70,8 @@ def export_bundle(model: "CompressedModel", folder: Path, *, oracle: "CompilerOr
         os.replace(fresh, folder / library)
     finally:
         fresh.unlink(missing_ok=True)
-    with torch.no_grad():
-        made = model.module.eval()(*model.example_inputs)
-    outputs = [made] if isinstance(made, torch.Tensor) else list(made)
+    with torch.no_grad(), evaluating(model.module):
+        outputs = tensors_of(model.module(*model.example_inputs))
     bundle = Bundle(
         format=FORMAT,
         model=name,

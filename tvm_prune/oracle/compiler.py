@@ -16,6 +16,7 @@ from tvm_prune.errors import ParityError, RecordsError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import count
 from tvm_prune.graph.fingerprint import fingerprint
+from tvm_prune.graph.running import evaluating, random_like, tensors_of
 from tvm_prune.lock import machine_lock
 from tvm_prune.oracle.bench import Bench, BenchSettings
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
@@ -38,6 +39,10 @@ _PARITY_TOLERANCE = 1e-3
 _MOST_READINGS = 4
 # Modules that stay loaded for the next comparison; at least two.
 _KEPT_MODULES = 16
+
+
+class _BuildFailed(Exception):  # noqa: N818 - an outcome of one model; a Failure outside
+    """A whole module that the compiler or the linker refuses."""
 
 
 class CompilerOracle:
@@ -83,7 +88,6 @@ class CompilerOracle:
         self._number = itertools.count()
         self._names: dict[str, str] = {}
         self._tables: dict[str, ProgramTable] = {}
-        self._overhead_per_call_s = 0.0
         self._has_canary = False
         for worker in (*self._builders, self._runner):
             worker.start()
@@ -123,7 +127,7 @@ class CompilerOracle:
             if isinstance(item, Failure):
                 costs.append(item)
                 continue
-            latency_s = self._overhead_per_call_s * len(item.graph.calls)
+            latency_s = 0.0
             for task in item.graph.tasks:
                 record = item.choice.record[task.hash]
                 latency_s += math.nan if record is None else record.program.latency_s * task.weight
@@ -140,6 +144,8 @@ class CompilerOracle:
                 name = self._module(model, item)
                 with self._clock("measure"):
                     times = self._bench.times([name])[name]
+            except _BuildFailed as error:
+                return Failure(stage="build", message=str(error))
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
         median, spread = median_and_spread(times)
@@ -156,6 +162,8 @@ class CompilerOracle:
                 return item
             try:
                 table = self._measure_table(model, item)
+            except _BuildFailed as error:
+                return Failure(stage="build", message=str(error))
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
         self._tables[key] = table
@@ -166,23 +174,17 @@ class CompilerOracle:
     ) -> Ratio | Failure:
         """Time both modules in alternating blocks of one process, up to four readings while `limit` is in doubt."""
         with self._call():
-            prepared = self._preparer.prepare([incumbent, candidate])
-            names = []
-            for model, item in zip((incumbent, candidate), prepared, strict=True):
-                if isinstance(item, Failure):
-                    return item
-                names.append(self._module(model, item))
-            twin = names[0] == names[1]
-            if twin:
-                names[1] = self._module(candidate, prepared[1], again=True)  # type: ignore[arg-type]
+            before, after = self._preparer.prepare([incumbent, candidate])
+            if isinstance(before, Failure):
+                return before
+            if isinstance(after, Failure):
+                return after
             try:
-                with self._clock("measure"):
-                    return self._compared(names[0], names[1], limit)
+                return self._compared(incumbent, candidate, (before, after), limit)
+            except _BuildFailed as error:
+                return Failure(stage="build", message=str(error))
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
-            finally:
-                if twin:
-                    self._bench.remove(names[1])
 
     # --- beyond the contract ------------------------------------------------------------------------------------------
 
@@ -195,7 +197,7 @@ class CompilerOracle:
 
         Models measured before are measured again.
         """
-        self.tuner.settings = replace(self.tuner.settings, trials_per_task=trials_per_task, deepen=True)
+        self.tuner.settings = replace(self.tuner.settings, trials_per_task=trials_per_task)
         self._preparer.forget()
         self._tables.clear()
         for name in self._names.values():
@@ -203,37 +205,42 @@ class CompilerOracle:
         self._names.clear()
 
     def parity(self, model: CompressedModel, *, library: Path | None = None) -> float:
-        """Return the largest absolute difference between the compiled module and torch on the example inputs.
+        """Return the largest absolute difference between the compiled module and torch on random inputs.
 
-        Raises ParityError beyond 0.1 % of the largest output.
+        Raises ParityError beyond 0.1 % of the largest value of an output, and if the model cannot be built or run.
         """
         import torch
 
+        # Example inputs are often zeros, which hide wrong weights.
+        inputs = random_like(model.example_inputs)
         with self._call():
             (item,) = self._preparer.prepare([model], with_weights=True)
             if isinstance(item, Failure):
                 raise ParityError(f"the model cannot be compiled: {item.message}")
-            path = library or self._build(item, "plain").library
-            name = self._bench.add(path, item.lowered.inputs)
             try:
-                found = self._bench.run(name)
+                path = library or self._build(item, "plain").library
+            except _BuildFailed as error:
+                raise ParityError(f"the model cannot be compiled: {error}") from error
+            name = self._bench.add(path, item.lowered.inputs, temporary=library is None)
+            try:
+                found = self._bench.run(name, [tensor.numpy() for tensor in inputs])
             except WorkerDied as error:
                 raise ParityError(f"the compiled module does not run: {error}") from error
             finally:
                 self._bench.remove(name)
-        with torch.no_grad():
-            outputs = model.module.eval()(*model.example_inputs)
-        expected = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-        arrays = [theirs.detach().numpy() for theirs in expected]
-        # numpy's maximum, unlike Python's, keeps what is not a number: that is no parity either.
-        worst = float(np.max([np.abs(mine - array).max() for mine, array in zip(found, arrays, strict=True)]))
-        scale = max(1e-6, float(np.max([np.abs(array).max() for array in arrays])))
-        if not worst <= _PARITY_TOLERANCE * scale:
-            raise ParityError(
-                f"the compiled module differs from torch by {worst:.3g} where outputs reach {scale:.3g}; "
-                "delete the tuning records of this run and try again, and report the model if it stays"
-            )
-        return worst
+        with torch.no_grad(), evaluating(model.module):
+            expected = [tensor.numpy() for tensor in tensors_of(model.module(*inputs))]
+        differences = []
+        for number, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
+            # numpy's maximum, unlike Python's, keeps what is not a number: that is no parity either.
+            worst, scale = float(np.abs(mine - theirs).max()), max(1e-6, float(np.abs(theirs).max()))
+            if not worst <= _PARITY_TOLERANCE * scale:
+                raise ParityError(
+                    f"output {number} of the compiled module differs from torch by {worst:.3g} where it reaches "
+                    f"{scale:.3g}; delete this run's tuning records and try again, and report the model if it stays"
+                )
+            differences.append(worst)
+        return max(differences)
 
     def export_library(self, model: CompressedModel, library: Path) -> Compiled:
         """Compile `model` with its present weights to `library`."""
@@ -241,7 +248,10 @@ class CompilerOracle:
             (item,) = self._preparer.prepare([model], with_weights=True)
         if isinstance(item, Failure):
             raise ToolchainError(f"the model cannot be compiled: {item.message}")
-        return self._build(item, "plain", library)
+        try:
+            return self._build(item, "plain", library)
+        except _BuildFailed as error:
+            raise ToolchainError(f"{error}; run 'tvm-prune doctor' to check compiler and linker") from error
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
@@ -290,10 +300,8 @@ class CompilerOracle:
             except RecordsError:
                 raise
             except RuntimeError as error:
-                raise ToolchainError(
-                    f"compiling the whole module failed: {str(error).strip().splitlines()[-1]}; "
-                    "run 'tvm-prune doctor' to check compiler and linker"
-                ) from error
+                reason = str(error).strip().splitlines()[-1]
+                raise _BuildFailed(f"compiling the whole module failed: {reason}") from error
 
     def _module(self, model: CompressedModel, item: Prepared, *, again: bool = False) -> str:
         """Return the bench name of the model's module, built if it is not there. Latency does not depend on weights."""
@@ -301,7 +309,7 @@ class CompilerOracle:
         key = fingerprint(model)
         if key not in self._names or again:
             compiled = self._build(item, "plain")
-            name = self._bench.add(compiled.library, item.lowered.inputs)
+            name = self._bench.add(compiled.library, item.lowered.inputs, temporary=True)
             if again:
                 return name
             self._names[key] = name
@@ -312,23 +320,40 @@ class CompilerOracle:
         self._names[key] = self._names.pop(key)
         return self._names[key]
 
-    def _compared(self, incumbent: str, candidate: str, limit: float | None) -> Ratio:
+    def _compared(
+        self,
+        incumbent: CompressedModel,
+        candidate: CompressedModel,
+        prepared: tuple[Prepared, Prepared],
+        limit: float | None,
+    ) -> Ratio:
+        first, second = (
+            self._module(model, item) for model, item in zip((incumbent, candidate), prepared, strict=True)
+        )
+        twin = first == second
+        if twin:
+            second = self._module(candidate, prepared[1], again=True)
         before: list[float] = []
         after: list[float] = []
-        for _ in range(_MOST_READINGS):
-            times = self._bench.times([incumbent, candidate])
-            before += times[incumbent]
-            after += times[candidate]
-            ratio = paired_ratio(before, after)
-            if limit is None or ratio.tells(limit):
-                break
+        try:
+            with self._clock("measure"):
+                for _ in range(_MOST_READINGS):
+                    times = self._bench.times([first, second])
+                    before += times[first]
+                    after += times[second]
+                    ratio = paired_ratio(before, after, looks=1 if limit is None else _MOST_READINGS)
+                    if limit is None or ratio.tells(limit):
+                        break
+        finally:
+            if twin:
+                self._bench.remove(second)
         return ratio
 
     def _measure_table(self, model: CompressedModel, item: Prepared) -> ProgramTable:
         whole = self._module(model, item)
         empty_build, stamped_build = self._build(item, "empty"), self._build(item, "stamped")
-        empty = self._bench.add(empty_build.library, item.lowered.inputs)
-        stamped = self._bench.add(stamped_build.library, item.lowered.inputs)
+        empty = self._bench.add(empty_build.library, item.lowered.inputs, temporary=True)
+        stamped = self._bench.add(stamped_build.library, item.lowered.inputs, temporary=True)
         try:
             with self._clock("measure"):
                 times = self._bench.times(
@@ -359,7 +384,6 @@ class CompilerOracle:
                 )
             )
         overhead_s = median * median_share(times[empty], times[whole])
-        self._overhead_per_call_s = overhead_s / max(1, len(item.graph.calls))
         cost = self._cost(model, median, spread, item.source, repeats=len(times[whole]))
         return ProgramTable(rows=tuple(rows), overhead_s=overhead_s, whole=cost)
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import LayerShape, layer_shapes
@@ -42,7 +42,7 @@ class LinearOracle:
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
         """Price several models (source "predicted")."""
         self._asked("estimate", models)
-        return [self._failure(model) or self._cost(model, "predicted") for model in models]
+        return [self._failure(model) or self._priced(model) for model in models]
 
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Return the same figure as measured."""
@@ -86,6 +86,10 @@ class LinearOracle:
         if self.failing and self.key(model) in self.failing:
             return Failure(stage="build", message="asked to fail")
         return None
+
+    def _priced(self, model: CompressedModel) -> Cost:
+        cost = self._cost(model, "predicted")
+        return replace(cost, latency_s=cost.latency_s - self.overhead_s)
 
     def _latency(self, model: CompressedModel) -> float:
         return self.overhead_s + sum(row.total_s for row in self._rows(model))

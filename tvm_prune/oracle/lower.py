@@ -167,7 +167,4 @@ def _first_line(error: Exception) -> str:
 def _operator_text(error: Exception) -> str:
     operators = sorted(set(re.findall(r"[\w.]*::?[\w.]+|\b\w+\.(?:default|Tensor|Scalar|int|dim)\b", str(error))))
     found = ", ".join(operators) if operators else _first_line(error)
-    return (
-        f"TVM's importer has no converter for: {found}. "
-        "Replace the operator in the model's forward(), or run 'tvm-prune doctor MODEL' for the list."
-    )
+    return f"TVM's importer has no converter for: {found}. Replace the operator in the model's forward()."

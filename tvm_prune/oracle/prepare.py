@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.graph.fingerprint import fingerprint, weights_digest
+from tvm_prune.graph.fingerprint import fingerprint
+from tvm_prune.models.weights import weights_digest
 from tvm_prune.oracle.cost import Failure, Source
 from tvm_prune.oracle.lower import Lowered, lower
 from tvm_prune.oracle.module import Choice, choose
@@ -18,7 +19,7 @@ from tvm_prune.oracle.tuner import Tuner
 __all__ = ["Prepared", "Preparer"]
 
 # Models kept lowered; the oldest goes first.
-_KEPT = 64
+_KEPT = 24
 
 
 @dataclass(frozen=True)

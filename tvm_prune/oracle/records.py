@@ -52,7 +52,7 @@ class Records:
         self._workload_line: dict[str, int] = {}
         self._workload_json: list[Any] = []
         self._best: dict[str, Record] = {}
-        self._trials: dict[str, int] = {}
+        self._trials: dict[str, set[str]] = {}
         self.quarantined = 0
         self.foreign = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,10 @@ class Records:
                 value = json.loads(text)
             good = isinstance(value, list) and len(value) == 2
             found.append((text, value if good else None))
+        if not path.read_bytes().endswith(b"\n"):
+            # The next line would be glued to the last one.
+            with open(path, "ab") as file:
+                file.write(b"\n")
         return found
 
     def _load(self) -> None:
@@ -126,6 +130,13 @@ class Records:
             kept.append(text)
             if key is not None:
                 self._remember(key, record)
+        if self.foreign:
+            _log.warning(
+                "%d of %d records in %s are of another target or program space and are not used",
+                self.foreign,
+                len(tuning),
+                self.folder,
+            )
         if broken:
             self.quarantined = len(broken)
             for text in broken:
@@ -153,7 +164,7 @@ class Records:
 
     def _remember(self, key: str, record_json: Any) -> None:
         trace, seconds, _target, _arguments = record_json
-        self._trials[key] = self._trials.get(key, 0) + 1
+        self._trials.setdefault(key, set()).add(json.dumps(trace, sort_keys=True))
         latency_s = float(sorted(seconds)[len(seconds) // 2])
         known = self._best.get(key)
         if known is None or latency_s < known.program.latency_s:
@@ -164,7 +175,7 @@ class Records:
     def best(self, key: str) -> Record | None:
         """Return the fastest record of the kernel with workload hash `key`, or None."""
         known = self._best.get(key)
-        return None if known is None else Record(known.program, known.record_json, self._trials[key])
+        return None if known is None else Record(known.program, known.record_json, len(self._trials[key]))
 
     def commit(self, workload_json: Any, results: list[tuple[Any, list[float]]]) -> None:
         """Append measured records (record JSON without seconds, seconds of each repeat) of one workload."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tvm_prune.codec import decode, encode
 from tvm_prune.errors import ConfigError, ReplayError
-from tvm_prune.files import append_line
+from tvm_prune.files import append_line, write_atomically
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.oracle.base import CostOracle
@@ -44,7 +44,8 @@ class RecordingOracle:
         self._inner = inner
         self._path = path
         self._key = key
-        if path.exists():
+        _drop_torn_end(path)
+        if path.exists() and path.stat().st_size:
             _read(path, context)
         else:
             append_line(path, json.dumps({"context": dict(context)}, sort_keys=True))
@@ -134,6 +135,15 @@ class ReplayOracle:
 
 
 _Key = tuple[str, tuple[str, ...]]
+
+
+def _drop_torn_end(path: Path) -> None:
+    """Cut what a kill left of a last line: the next answer would be glued to it."""
+    if path.exists():
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data:
+            write_atomically(path, whole)
 
 
 def _read(path: Path, context: Mapping[str, str]) -> dict[_Key, object]:

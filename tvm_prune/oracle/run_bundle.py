@@ -24,4 +24,4 @@ outputs = main(*ready)
 for number, output in enumerate([outputs] if hasattr(outputs, "numpy") else outputs):
     result = output.numpy()
     np.save(here / f"output{number}.npy", result)
-    print(f"output{number}.npy: shape {list(result.shape)}, largest at {int(result.argmax())}")
+    print(f"{here / f'output{number}.npy'}: shape {list(result.shape)}, largest at {int(result.argmax())}")

@@ -103,7 +103,8 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
     for call, site in enumerate(sites):
         anatomy, name = anatomies[site.kernel], placeholders[call]
         padded = _padded_count(anatomy.channels, target) if anatomy.kind in ("conv2d", "depthwise", "dense") else None
-        if name is not None and padded is not None:
+        # A kernel of two activations may still read a bias, which is no weight to widen.
+        if name is not None and padded is not None and lowered.state[name].ndim > 1:
             wider[name] = padded
     if wider:
         padded_module, padded_sites = lowered.fuse(tvm_target, wider)

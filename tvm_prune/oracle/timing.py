@@ -36,16 +36,17 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return statistics.median(values), percentile(values, 90) - percentile(values, 10)
 
 
-def median_interval(values: Sequence[float]) -> tuple[float, float]:
+def median_interval(values: Sequence[float], *, looks: int = 1) -> tuple[float, float]:
     """Return values that enclose the median of what `values` were drawn from, with a confidence of at least 95 %.
 
-    Order statistics: how many of n draws fall below the true median is binomial with p = 1/2, whatever their
+    Where the interval is looked at several times while values are added, that is the confidence of all `looks`
+    together. Order statistics: how many of n draws fall below the true median is binomial with p = 1/2, whatever their
     distribution. Of fewer than six values the least and the greatest are returned; they say less.
     """
     ordered, outside, tail = sorted(values), 0, 0.0
     while True:
         tail += math.comb(len(ordered), outside) / 2 ** len(ordered)
-        if tail > _MISSED or 2 * outside >= len(ordered):
+        if tail > _MISSED / looks or 2 * outside >= len(ordered):
             break
         outside += 1
     place = max(0, outside - 1)
@@ -66,10 +67,10 @@ def median_share(part: Sequence[float], whole: Sequence[float]) -> float:
     return statistics.median(mine / all_s for mine, all_s in zip(part, whole, strict=True))
 
 
-def paired_ratio(incumbent: Sequence[float], candidate: Sequence[float]) -> Ratio:
-    """Return candidate over incumbent from blocks that ran side by side."""
+def paired_ratio(incumbent: Sequence[float], candidate: Sequence[float], *, looks: int = 1) -> Ratio:
+    """Return candidate over incumbent from blocks that ran side by side; `looks` as in `median_interval`."""
     ratios = [mine / theirs for theirs, mine in zip(incumbent, candidate, strict=True)]
-    median_low, median_high = median_interval(ratios)
+    median_low, median_high = median_interval(ratios, looks=looks)
     return Ratio(
         median=statistics.median(ratios),
         low=percentile(ratios, 10),

@@ -6,7 +6,6 @@ All libraries are built first, on every core; then the machine belongs to the me
 import itertools
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,11 +26,11 @@ __all__ = ["TuneProgress", "TuneSettings", "Tuner"]
 class TuneSettings:
     """Programs tried for one kernel, seconds of one timed block, finalists timed again in alternating rounds.
 
-    `deepen` also tunes kernels that have a record with fewer trials than that, if their space has more to offer.
+    A kernel whose record has fewer trials than that is tuned again if its space has more to offer: models are compared
+    only at equal depth.
     """
 
     trials_per_task: int = 24
-    deepen: bool = False
     block_s: float = 1e-3
     finalists: int = 3
     rounds: int = 5
@@ -78,33 +77,32 @@ class Tuner:
         self.progress = progress
         self.failures: dict[str, Failure] = {}
         self.trials = 0
-        self.seconds = {"build": 0.0, "measure": 0.0}
+        # Candidates that a space holds up to a limit, and how many were tried in this process, by kernel.
+        self._offered: dict[tuple[str, int], int] = {}
+        self._tried: dict[str, int] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-tune-")
         self._number = itertools.count()
 
     def tune(self, kernels: Sequence[Kernel]) -> None:
-        """Tune every kernel that has no record and did not fail before; with `deepen`, also those with more to try."""
+        """Tune every kernel without a record of enough trials that did not fail before."""
         limit = self.settings.trials_per_task
         wanted = {}
         for kernel in kernels:
             record = self.records.best(kernel.key)
             if kernel.key in self.failures or kernel.key in wanted:
                 continue
-            if record is None or (self.settings.deepen and self._has_more(kernel, record.trials, limit)):
+            if record is None or self._has_more(kernel, record.trials, limit):
                 wanted[kernel.key] = kernel
         if not wanted:
             return
         for worker in (*self.builders, self.runner):
             worker.start()
-        begin = time.perf_counter()
         built = self._build_all(list(wanted.values()))
-        middle = time.perf_counter()
+        self._tried.update(dict.fromkeys(wanted, limit))
         for number, item in enumerate(built):
             self._report("measure", number, len(built), item.kernel)
             self._measure(item)
         self._report("measure", len(built), len(built), None)
-        self.seconds["build"] += middle - begin
-        self.seconds["measure"] += time.perf_counter() - middle
 
     def close(self) -> None:
         """Delete the libraries that were built."""
@@ -113,7 +111,12 @@ class Tuner:
     def _has_more(self, kernel: Kernel, trials: int, limit: int) -> bool:
         from tvm_prune.oracle.spaces import enumerate_candidates
 
-        return trials < limit and len(enumerate_candidates(kernel.function, self.target, limit=trials + 1)) > trials
+        if trials >= limit:
+            return False
+        if (kernel.key, limit) not in self._offered:
+            self._offered[kernel.key, limit] = len(enumerate_candidates(kernel.function, self.target, limit=limit))
+        # A candidate that did not run is no trial: asking for it again would never end.
+        return self._offered[kernel.key, limit] > max(trials, self._tried.get(kernel.key, 0))
 
     def _report(self, stage: str, done: int, total: int, kernel: Kernel | None) -> None:
         if self.progress is not None:
@@ -215,6 +218,7 @@ class Tuner:
                 continue
             times.update(final)
             break
+        item.library.unlink(missing_ok=True)
         if not times:
             self.failures[item.kernel.key] = Failure(stage="run", message=message)
             return

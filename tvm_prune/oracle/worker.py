@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -88,6 +89,16 @@ class Worker:
         except BrokenPipeError as error:
             self.stop()
             raise WorkerDied(f"the {self.role} worker was gone before {function}") from error
+        try:
+            return self._answer(timeout_s, emit)
+        except WorkerDied:
+            raise
+        except BaseException:
+            # Interrupted: the answer still to come would be taken for that of the next request.
+            self.stop()
+            raise
+
+    def _answer(self, timeout_s: float, emit: Emit | None) -> Any:
         while True:
             answer = self._next(timeout_s, starting=False)
             if "emit" in answer:
@@ -121,7 +132,7 @@ class Worker:
         """End the process."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+                os.killpg(self._process.pid, signal.SIGKILL)  # with a compiler or linker it may have started
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:

@@ -43,7 +43,7 @@ def history_lines(trials: Iterable[Trial]) -> tuple[HistoryLine, ...]:
     latency_ms: dict[int, float] = {}
     lines = []
     for trial in trials:
-        if trial.state is State.PRICED:
+        if not trial.built:
             continue
         if trial.proposal is None and trial.cost is not None:
             latency_ms[trial.number] = trial.cost.latency_s * 1e3
@@ -121,7 +121,7 @@ def stage_seconds(trials: Iterable[Trial]) -> dict[str, float]:
 def seconds_sheet(trials: Iterable[Trial]) -> Sheet:
     """Return where the search's own time went: stage, seconds, seconds per built trial, share."""
     trials = tuple(trials)
-    built = sum(1 for trial in trials if trial.state is not State.PRICED)
+    built = sum(1 for trial in trials if trial.built)
     stages = stage_seconds(trials)
     whole = sum(stages.values())
     return Sheet(

@@ -48,7 +48,8 @@ def plot_latency_accuracy(
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     axes = figure.add_subplot()
     if uniform:
-        axes.plot(*_columns(uniform), linestyle="none", marker="s", markersize=5, color=ORANGE, label="uniform")
+        label = "uniform (ratio kept / rounding)"
+        axes.plot(*_columns(uniform), linestyle="none", marker="s", markersize=5, color=ORANGE, label=label)
     if envelope:
         ordered = sorted(envelope, key=lambda point: point.latency_ms)
         axes.plot(*_columns(ordered), color=ORANGE, linewidth=1.5, label="uniform envelope")
@@ -134,7 +135,10 @@ def _stack(axes: Axes, parts: Sequence[tuple[str, float, float]], colours: Seque
 
 
 def _name(change: TaskChange) -> str:
-    return f"{change.task} ({len(change.layers)})" if change.layers else change.task
+    if not change.layers:
+        return change.task
+    others = f" +{len(change.layers) - 1}" if len(change.layers) > 1 else ""
+    return f"{change.task} ({change.layers[0]}{others})"
 
 
 def _legend(axes: Axes) -> tuple[list[Artist], list[str]]:

@@ -59,8 +59,9 @@ class Summary:
     """What summary.json holds.
 
     `uniform` is the uniform baseline's lower envelope at the pruned model's accuracy, `versus_uniform` its latency over
-    the pruned one's (above 1 = the pruned model is faster); both are None when no uniform network reaches that accuracy
-    or none was tried, and `uniform_note` says which. `speedup` is the paired measurement dense over pruned, not the
+    the pruned one's (above 1 = the pruned model is faster). Where no two networks of the baseline enclose that accuracy
+    `uniform_note` says which one stands in, and `versus_uniform` is None unless the true factor is at least as far from
+    1; both are None when no uniform network was tried. `speedup` is the paired measurement dense over pruned, not the
     quotient of two separate readings. `seconds` is wall-clock time of the whole run.
     """
 
@@ -136,9 +137,12 @@ def summary_sheet(summary: Summary) -> Sheet:
         f"Compiled module against torch: largest absolute difference {summary.parity_max_abs_err:.1e}.",
     ]
     if summary.versus_uniform is not None:
-        notes.append(f"At this accuracy the pruned model is {summary.versus_uniform:.2f}x faster than uniform pruning.")
+        factor = summary.versus_uniform
+        compared = f"{factor:.2f}x faster" if factor >= 1 else f"{1 / factor:.2f}x slower"
+        against = "that stand-in" if summary.uniform_note else "uniform pruning at this accuracy"
+        notes.append(f"The pruned model is {compared} than {against}.")
     if summary.uniform_note:
-        notes.append(summary.uniform_note)
+        notes.insert(2, summary.uniform_note)
     return Sheet(
         title="Before and after",
         columns=(Column(name=""), column("dense"), column("pruned"), column("uniform"), Column(name="change")),

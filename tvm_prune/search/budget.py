@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tvm_prune.codec import STRICT
 from tvm_prune.errors import ConfigError
-from tvm_prune.search.trial import State, Trial
+from tvm_prune.search.trial import Trial
 
 __all__ = ["Account", "Budget"]
 
@@ -42,7 +42,7 @@ class Account:
         """Count one finished trial."""
         self.seconds += sum(trial.seconds.values())
         self.measurements += trial.measurements
-        if trial.proposal is not None and trial.state is not State.PRICED and not trial.proposal.price_only:
+        if trial.proposal is not None and trial.built:
             self.trials += 1
 
     def exhausted(self) -> str:

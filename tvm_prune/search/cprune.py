@@ -7,6 +7,7 @@ it. What the paper leaves open or its released code gets wrong is settled so: th
 rejection rolls everything back, and "nothing left" is a normal end.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from tvm_prune.compress.step import PruneStep
@@ -125,7 +126,7 @@ class CPrune:
             if rise is None:
                 self._bite = promised / 2
             if single:
-                self._strike(bundle)
+                self._strike(set(bundle.steps))
             else:
                 known.refused.inaccurate.append(bundle)
         elif single:
@@ -184,12 +185,15 @@ class CPrune:
             note=f"{'; '.join(texts)}; promises x{promised:.3f}",
         )
 
-    def _strike(self, bundle: Bundle) -> None:
-        """Close what accuracy refused: first this count and all below, the second time the group."""
-        for step in bundle.steps:
-            if step.group in self._above:
-                self._banned.add(step.group)
-            self._above[step.group] = max(len(step.keep), self._above.get(step.group, 0))
+    def _strike(self, steps: Set[PruneStep]) -> None:
+        """Close what accuracy refused: first these counts and all below, the second time the groups."""
+        refused: dict[str, int] = {}
+        for step in steps:
+            refused[step.group] = max(len(step.keep), refused.get(step.group, 0))
+        for group, count in refused.items():
+            if group in self._above:
+                self._banned.add(group)
+            self._above[group] = max(count, self._above.get(group, 0))
 
     def _deepen(self, bundle: Bundle) -> None:
         for step in bundle.steps:
@@ -198,8 +202,8 @@ class CPrune:
     def _close_refused(self) -> bool:
         """With no bundle left between the refused ones, close their parts; return whether there were any."""
         known, refused = self._findings, self._findings.refused
-        for bundle in refused.inaccurate:
-            self._strike(bundle)
+        # Overlapping bundles are one piece of evidence against a group, not several.
+        self._strike({step for bundle in refused.inaccurate for step in bundle.steps})
         for bundle in refused.slow:
             self._deepen(bundle)
         for bundle in refused.failed:

@@ -1,7 +1,7 @@
 """A dry run: what there is to prune, what it could bring at most, and whether the goals can be met. Trains nothing."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_prune.codec import STRICT
 from tvm_prune.errors import GoalError, ToolchainError
@@ -13,7 +13,7 @@ from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.trial import Accuracy, ScoredGroup
 from tvm_prune.search.workbench import Workbench
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "check_goals", "plan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,7 @@ def plan(workbench: Workbench, oracle: CostOracle, settings: CPruneSettings) -> 
     accuracy = workbench.evaluate(dense)
     requirement = settings.requirement(accuracy.fraction)
     groups = workbench.groups(dense)
+    _check_groups(groups)
     table = oracle.table(dense)
     if isinstance(table, Failure):
         raise ToolchainError(
@@ -70,7 +71,9 @@ def plan(workbench: Workbench, oracle: CostOracle, settings: CPruneSettings) -> 
         if group.prunable
     ]
     smallest = workbench.build(dense, tuple(step for step in thinnest if len(step.keep) < step.width))
-    greatest, least = (_compiled(answer) for answer in oracle.estimate([dense, smallest]))
+    greatest, least = (
+        _with_overhead(_compiled(answer), table.overhead_s) for answer in oracle.estimate([dense, smallest])
+    )
     found = Plan(
         table=table,
         groups=groups,
@@ -84,6 +87,14 @@ def plan(workbench: Workbench, oracle: CostOracle, settings: CPruneSettings) -> 
     return found
 
 
+def check_goals(workbench: Workbench, oracle: CostOracle, settings: CPruneSettings) -> None:
+    """Raise GoalError for a goal of `settings` that cannot be met, saying what can; without one, only groups count."""
+    if settings.latency_goal_s is not None or settings.speedup_goal is not None:
+        plan(workbench, oracle, settings)
+    else:
+        _check_groups(workbench.groups(workbench.dense()))
+
+
 def _compiled(answer: Cost | Failure) -> Cost:
     if isinstance(answer, Failure):
         raise ToolchainError(
@@ -91,6 +102,10 @@ def _compiled(answer: Cost | Failure) -> Cost:
             f"more"
         )
     return answer
+
+
+def _with_overhead(cost: Cost, overhead_s: float) -> Cost:
+    return replace(cost, latency_s=cost.latency_s + overhead_s)
 
 
 def _first(table: ProgramTable, groups: tuple[ScoredGroup, ...], settings: CPruneSettings) -> tuple[str, ...]:
@@ -102,11 +117,14 @@ def _first(table: ProgramTable, groups: tuple[ScoredGroup, ...], settings: CPrun
     return tuple(texts)
 
 
+def _check_groups(groups: tuple[ScoredGroup, ...]) -> None:
+    if not any(group.prunable for group in groups):
+        reasons = "; ".join(f"{group.name}: {group.reason}" for group in groups[:3]) or "there are none"
+        raise GoalError(f"no group of channels can be pruned ({reasons}); name fewer ignored layers")
+
+
 def _check_goals(found: Plan, settings: CPruneSettings) -> None:
     least, best = found.least.latency_s, found.best_speedup
-    if not found.prunable:
-        reasons = "; ".join(f"{group.name}: {group.reason}" for group in found.kept[:3]) or "there are none"
-        raise GoalError(f"no group of channels can be pruned ({reasons}); name fewer ignored layers")
     if settings.latency_goal_s is not None and settings.latency_goal_s < least:
         raise GoalError(
             f"a latency of {settings.latency_goal_s * 1e3:.3f} ms is asked for but the best reachable is about "

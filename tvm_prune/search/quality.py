@@ -12,11 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tvm_prune.errors import ConfigError, ModelError
 from tvm_prune.graph.importance import Gradients, accumulate_gradients
+from tvm_prune.lock import machine_lock
 from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.datasets.dataset import DataSet
 from tvm_prune.models.evaluate import Score, evaluate
 from tvm_prune.models.train import train
-from tvm_prune.models.train_settings import TrainSettings
+from tvm_prune.models.train_settings import Progress, TrainSettings
 from tvm_prune.search.trial import Accuracy
 
 __all__ = ["DataQuality", "Quality", "UserQuality"]
@@ -31,6 +32,10 @@ class Quality(Protocol):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one pass over the training data."""
+
+    @property
+    def has_test(self) -> bool:
+        """Whether `test` looks at other images than `validate`."""
 
     def validate(self, module: nn.Module) -> Accuracy:
         """Return the accuracy that decisions rest on."""
@@ -52,8 +57,11 @@ class DataQuality:
     """A labelled data set: top-1 on its splits, cross-entropy training with `short` and `final` settings.
 
     `teacher` is distilled from where the settings give it a weight. The number of steps and the seed of a call replace
-    those of the settings. `probe_images` of the training split are what `probe` looks at.
+    those of the settings. `probe_images` of the training split are what `probe` looks at. `progress` is told after each
+    step of a training.
     """
+
+    has_test = True
 
     def __init__(
         self,
@@ -63,6 +71,7 @@ class DataQuality:
         final: TrainSettings,
         teacher: nn.Module | None = None,
         probe_images: int = 512,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
         for settings in (short, final):
             if settings.distill_weight and teacher is None:
@@ -71,9 +80,11 @@ class DataQuality:
         self._short = short
         self._final = final
         self._teacher = teacher
+        self._progress = progress
         # Always the same images, drawn over the whole split: some data sets are sorted by class.
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
         self._sample = data.train.take(order[:probe_images])
+        self._gradient_sample = data.train.take(order[:_GRADIENT_IMAGES])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -92,7 +103,7 @@ class DataQuality:
         """Return a copy of `module` trained for `steps` optimizer steps."""
         settings = replace(self._final if final else self._short, epochs=None, steps=steps, seed=seed)
         teacher = self._teacher if settings.distill_weight else None
-        return train(module, self._data, settings, teacher=teacher).module
+        return train(module, self._data, settings, teacher=teacher, progress=self._progress).module
 
     def probe(self, module: nn.Module) -> float | None:
         """Return the mean cross-entropy on a fixed sample of the training split.
@@ -120,11 +131,11 @@ class DataQuality:
         return float(sum(losses) / len(self._sample))
 
     def gradients(self, module: nn.Module) -> Gradients:
-        """Return the mean gradient of the cross-entropy over the first images of the training split."""
-        data, size = self._data, self._short.batch_size
+        """Return the mean gradient of the cross-entropy over a fixed sample of the training split."""
+        sample, size = self._gradient_sample, self._short.batch_size
         batches = (
-            (normalised(data.train.images[start : start + size], data), data.train.labels[start : start + size])
-            for start in range(0, min(_GRADIENT_IMAGES, len(data.train)), size)
+            (normalised(sample.images[start : start + size], self._data), sample.labels[start : start + size])
+            for start in range(0, len(sample), size)
         )
         return accumulate_gradients(module, batches, functional.cross_entropy)
 
@@ -133,8 +144,8 @@ class UserQuality:
     """The user's own functions instead of a data set.
 
     `evaluate(module)` returns an accuracy in 0..1 and steers the search; `test(module)` (default: `evaluate`) is for
-    the report; `finetune(module, epochs)` returns the trained module or trains in place. One step of the settings is
-    one epoch here.
+    the report; `finetune(module, epochs)` returns the trained module or trains in place. The search's settings must
+    count training in epochs (`short_term_epochs`, `final_epochs`).
     """
 
     def __init__(
@@ -146,12 +157,17 @@ class UserQuality:
     ) -> None:
         self._evaluate = evaluate
         self._finetune = finetune
-        self._test = test or evaluate
+        self._test = test
 
     @property
     def steps_per_epoch(self) -> int:
         """One: the user's function counts epochs."""
         return 1
+
+    @property
+    def has_test(self) -> bool:
+        """Whether a function of its own was given for the report."""
+        return self._test is not None
 
     def validate(self, module: nn.Module) -> Accuracy:
         """Return what the user's `evaluate` says."""
@@ -159,12 +175,12 @@ class UserQuality:
 
     def test(self, module: nn.Module) -> Accuracy:
         """Return what the user's `test` says."""
-        return _checked(self._test(module), "test")
+        return _checked((self._test or self._evaluate)(module), "test")
 
     def finetune(self, module: nn.Module, *, steps: int, seed: int, final: bool) -> nn.Module:
         """Return a copy of `module` trained by the user's function for `steps` epochs from the seed."""
         student = copy.deepcopy(module)
-        with torch.random.fork_rng():
+        with machine_lock("training"), torch.random.fork_rng():
             torch.manual_seed(seed)
             returned = self._finetune(student, steps)
         return student if returned is None else returned

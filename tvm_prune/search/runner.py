@@ -68,19 +68,22 @@ class TrialRunner:
         answers = watch.ask(self.oracle, lambda: self.oracle.estimate(models))
         seconds = watch.seconds(share=len(proposals))
         each, left = divmod(watch.measurements, len(proposals))
+        overheads_s = [_overhead_s(trials[proposal.parent]) for proposal in proposals]
         return [
             Trial(
                 number=first + index,
                 proposal=proposal,
                 state=State.FAILED if isinstance(answer, Failure) else State.PRICED,
-                cost=None if isinstance(answer, Failure) else answer,
+                cost=None if isinstance(answer, Failure) else replace(answer, latency_s=answer.latency_s + overhead_s),
                 probe_loss=loss,
                 note=_failure_text(answer) if isinstance(answer, Failure) else "",
                 seed=trial_seed(self.run_seed, first + index),
                 seconds=seconds,
                 measurements=each + (index < left),
             )
-            for index, (proposal, answer, loss) in enumerate(zip(proposals, answers, losses, strict=True))
+            for index, (proposal, answer, loss, overhead_s) in enumerate(
+                zip(proposals, answers, losses, overheads_s, strict=True)
+            )
         ]
 
     def carry_out(self, proposal: Proposal, trials: Sequence[Trial], *, number: int) -> Trial:
@@ -132,6 +135,11 @@ class TrialRunner:
         return closed(replace(trial, cost=table.whole, table=table, groups=groups), State.ACCEPTED)
 
 
+def _overhead_s(parent: Trial) -> float:
+    """Return what the calls of a model cost beside its programs: from the journal, so that a resume prices alike."""
+    return 0.0 if parent.table is None else parent.table.overhead_s
+
+
 def _failure_text(failure: Failure) -> str:
     return f"{failure.stage}: {failure.message}"
 
@@ -141,6 +149,6 @@ def _measured(predicted: Cost, ratio: Ratio) -> Cost:
     return replace(
         predicted,
         latency_s=ratio.candidate_s,
-        latency_spread_s=(ratio.high - ratio.low) / 2 * ratio.incumbent_s,
+        latency_spread_s=(ratio.high - ratio.low) * ratio.incumbent_s,
         provenance=replace(predicted.provenance, source="measured", repeats=ratio.blocks),
     )

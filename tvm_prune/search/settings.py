@@ -88,6 +88,21 @@ class CPruneSettings:
             _within(f"{stage}_steps", steps, 0, 10**9)
             _within(f"{stage}_epochs", epochs, 0.0, 1e6)
             _within(f"{stage}_lr", getattr(self, f"{stage}_lr"), 0.0, 100.0)
+        if self.speedup_goal is not None and self.speedup_goal * self.latency_floor > 1:
+            raise ConfigError(
+                f"latency_floor is {self.latency_floor:g}, which ends the search at {1 / self.latency_floor:g} times "
+                f"the speed, before speedup_goal={self.speedup_goal:g}; set latency_floor=0"
+            )
+
+    def require_epochs(self) -> None:
+        """Raise ConfigError unless training is counted in epochs, as a user's own finetune function takes it."""
+        for stage, default in (("short_term", 1), ("final", 20)):
+            steps = getattr(self, f"{stage}_steps")
+            if steps is not None:
+                raise ConfigError(
+                    f"{stage}_steps is {steps}, but your finetune function counts epochs; set {stage}_steps=None and "
+                    f"{stage}_epochs={default}, say"
+                )
 
     def short_steps(self, steps_per_epoch: int) -> int:
         """Return the short-term budget in optimizer steps."""
@@ -142,15 +157,16 @@ _CPU = CPruneSettings(alpha=0.985, recovery=0.01)
 _DEMO = CPruneSettings(
     alpha=0.98,
     recovery=0.01,
+    max_sparsity=0.95,
     tasks_per_iteration=3,
     counts_per_group=2,
     probe_images=128,
-    bite=0.2,
-    max_iterations=12,
+    bite=0.25,
+    max_iterations=9,
     trials_per_task=8,
     final_trials_per_task=8,
-    short_term_steps=40,
-    final_steps=300,
+    short_term_steps=30,
+    final_steps=250,
     batch_size=64,
 )
 PRESETS: dict[str, CPruneSettings] = {"cpu": _CPU, "demo": _DEMO, "paper": _PAPER}

@@ -101,6 +101,11 @@ class Trial:
     measurements: int = 0
     __pydantic_config__ = STRICT
 
+    @property
+    def built(self) -> bool:
+        """Whether the whole model was asked for, not its price alone."""
+        return self.proposal is None or not self.proposal.price_only
+
 
 def trial_seed(run_seed: int, number: int) -> int:
     """Return the seed of trial `number`, a function of the two numbers alone, so that a resume repeats it."""

@@ -11,10 +11,10 @@ from tvm_prune.compress.recipe import BaseModel, Recipe
 from tvm_prune.compress.step import Step
 from tvm_prune.errors import RecipeError
 from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.graph.fingerprint import fingerprint, weights_digest
+from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.graph.groups import Group, Ignored, find_groups
 from tvm_prune.graph.importance import importance
-from tvm_prune.models.weights import load_weights, save_weights
+from tvm_prune.models.weights import load_weights, save_weights, weights_digest
 from tvm_prune.search.quality import Quality
 from tvm_prune.search.trial import Accuracy, ScoredGroup
 
@@ -93,6 +93,11 @@ class TorchWorkbench:
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one pass over the training split."""
         return self._quality.steps_per_epoch
+
+    @property
+    def has_test(self) -> bool:
+        """Whether `test` looks at other images than `evaluate`."""
+        return self._quality.has_test
 
     def dense(self) -> CompressedModel:
         """Return the model to start from."""
