@@ -80,6 +80,7 @@ class Bench:
 
     def run(self, name: str, inputs: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
         """Return the module's outputs on `inputs` (None = those it was added with). Raises WorkerDied."""
+        self._refresh()
         self._load(name)
         packed = None if inputs is None else [pack(array) for array in inputs]
         answer = self.runner.request("run", {"name": name, "inputs": packed}, timeout_s=self.settings.timeout_s)
@@ -98,6 +99,7 @@ class Bench:
 
         With `stamped`, that name's series holds {kernel number: seconds} of one run for each round. Raises WorkerDied.
         """
+        self._refresh()
         everything = [*names, *(["canary"] if "canary" in self._sources else [])]
         for name in (*everything, *([stamped] if stamped is not None else [])):
             self._load(name)
@@ -117,9 +119,11 @@ class Bench:
         canary = answer.pop("canary")
         return keep(answer, steady_rounds(canary))
 
-    def _load(self, name: str) -> None:
+    def _refresh(self) -> None:
         if self._loads >= _MOST_LOADS:
             self.runner.stop()
+
+    def _load(self, name: str) -> None:
         self.runner.start()
         if self._process is not self.runner.process:
             self._process = self.runner.process
