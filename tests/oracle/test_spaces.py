@@ -1,5 +1,6 @@
 """Program spaces: every candidate computes what the kernel computes, replays from its record, and cuts evenly."""
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import cache
@@ -15,7 +16,7 @@ from tests.oracle.kernels import TARGET, outputs, record_of, the_kernel
 from tests.relay_passes.graphs import conv_graph, matmul_graph, unary_graph
 from tvm_prune.oracle.module import scheduled
 from tvm_prune.oracle.records import Record
-from tvm_prune.oracle.spaces import SPACES, enumerate_candidates
+from tvm_prune.oracle.spaces import SPACES, enumerate_candidates, space_size
 from tvm_prune.oracle.spaces.anatomy import dissect
 from tvm_prune.oracle.spaces.candidate import Candidate, divisors, program_of_trace
 from tvm_prune.oracle.target import Target
@@ -200,3 +201,34 @@ def test_any_channel_count_has_a_program_that_is_right(
 @given(number=st.integers(1, 300), at_most=st.integers(1, 40))
 def test_divisors_are_all_and_only_those(number: int, at_most: int) -> None:
     assert divisors(number, at_most=at_most) == [n for n in range(1, at_most + 1) if n <= number and number % n == 0]
+
+
+def test_a_point_that_cannot_be_scheduled_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tvm.s_tir import Schedule
+
+    found, _ = made("conv 3x3")
+    every = enumerate_candidates(found.function, TARGET, limit=10_000)
+    assert space_size(found.function, TARGET, limit=10_000) == len(every)
+    assert space_size(found.function, TARGET, limit=3) == 3
+    real, calls = Schedule.parallel, itertools.count()
+
+    def moody(schedule: Schedule, *arguments: object) -> None:
+        if next(calls) == 0:
+            schedule.get_sblock("nothing of this name")
+        real(schedule, *arguments)
+
+    monkeypatch.setattr(Schedule, "parallel", moody)
+    assert len(enumerate_candidates(found.function, TARGET, limit=10_000)) == len(every) - 1
+
+
+def test_a_kernel_of_which_no_point_can_be_scheduled_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tvm.s_tir import Schedule, ScheduleError
+
+    found, _ = made("conv 3x3")
+
+    def refusing(schedule: Schedule, *_: object) -> None:
+        schedule.get_sblock("nothing of this name")
+
+    monkeypatch.setattr(Schedule, "vectorize", refusing)
+    with pytest.raises(ScheduleError):
+        enumerate_candidates(found.function, TARGET, limit=10_000)

@@ -1,7 +1,6 @@
 """Tasks: which padded counts are worth a try, and when two kernels are one task."""
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -85,8 +84,7 @@ def test_an_unpadded_convolution_does_not_look_strided() -> None:
     assert [task.shape for task in graph.tasks if task.layers] == ["5x5x3 -> 3x3x4, 3x3 /1"]
 
 
-def test_a_transposed_convolution_is_linked_and_has_programs() -> None:
+def test_a_transposed_convolution_is_linked() -> None:
     net = nn.Sequential(nn.ConvTranspose2d(3, 4, 2, stride=2), nn.ReLU())
     graph = task_graph(lower(compressed(net, (1, 3, 4, 4))), TARGET)
     assert [task.layers for task in graph.tasks if task.layers] == [("0",)]
-    assert torch.is_tensor(net(torch.zeros(1, 3, 4, 4)))

@@ -90,7 +90,6 @@ class Bench:
         self,
         names: Sequence[str],
         *,
-        blocks: int | None = None,
         stamped: str | None = None,
         stamp_words: int = 0,
         stamp_runs: int = 0,
@@ -105,7 +104,7 @@ class Bench:
             self._load(name)
         request = {
             "names": everything,
-            "blocks": blocks or self.settings.blocks,
+            "blocks": self.settings.blocks,
             "block_s": self.settings.block_s,
             "rest_s": self.settings.rest_s,
             "stamped": stamped,

@@ -1,4 +1,4 @@
-"""What a build worker does: enumerate a task's programs, compile them into ONE library, and build whole modules.
+"""What a build worker does: enumerate a task's programs, compile them into ONE library.
 
 One library a task instead of one a candidate: linking costs more than compiling a small kernel.
 """
@@ -9,7 +9,7 @@ from typing import Any
 import tvm
 from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 
-from tvm_prune.codec import decode, encode
+from tvm_prune.codec import decode
 from tvm_prune.oracle.spaces import enumerate_candidates
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker import Emit
@@ -21,7 +21,7 @@ def build_task(arguments: Any, emit: Emit) -> Any:
     """Compile the candidates of one kernel.
 
     Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``target``, ``limit``, ``library`` (path
-    to write), ``only`` (indices, or null for all). Answer: a list of {index, symbol, record, program}.
+    to write), ``only`` (indices, or null for all). Answer: a list of {index, symbol, record}.
     """
     module = tvm.ir.load_json(arguments["module"])
     target = decode(Target, arguments["target"])
@@ -38,7 +38,6 @@ def build_task(arguments: Any, emit: Emit) -> Any:
                 "index": index,
                 "symbol": symbol,
                 "record": json.loads(json.dumps(record.as_json())),
-                "program": encode(candidate.program),
             }
         )
     library = tvm.compile(tvm.IRModule(compiled), target=target.to_tvm())

@@ -44,7 +44,6 @@ class Lowered:
     placeholders: dict[str, str]
     state: dict[str, np.ndarray] = field(repr=False)
     inputs: tuple[np.ndarray, ...] = field(repr=False)
-    outputs: int
 
     def fuse(self, target: Any, wider: dict[str, int]) -> tuple[Any, tuple[Site, ...]]:
         """Return the fused module for a tvm target and its kernel calls; `wider` pads weights by placeholder."""
@@ -88,7 +87,6 @@ def lower(model: CompressedModel) -> Lowered:
         placeholders=placeholders,
         state=state,
         inputs=tuple(tensor.detach().numpy() for tensor in model.example_inputs),
-        outputs=len(program.graph_signature.user_outputs),
     )
     _check_links(lowered, layer_of)
     return lowered

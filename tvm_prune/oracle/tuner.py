@@ -109,12 +109,12 @@ class Tuner:
         self._folder.cleanup()
 
     def _has_more(self, kernel: Kernel, trials: int, limit: int) -> bool:
-        from tvm_prune.oracle.spaces import enumerate_candidates
+        from tvm_prune.oracle.spaces import space_size
 
         if trials >= limit:
             return False
         if (kernel.key, limit) not in self._offered:
-            self._offered[kernel.key, limit] = len(enumerate_candidates(kernel.function, self.target, limit=limit))
+            self._offered[kernel.key, limit] = space_size(kernel.function, self.target, limit=limit)
         # A candidate that did not run is no trial: asking for it again would never end.
         return self._offered[kernel.key, limit] > max(trials, self._tried.get(kernel.key, 0))
 

@@ -1,5 +1,6 @@
 """Program spaces: small sets of schedules worth measuring for one kind of kernel, enumerated, not sampled."""
 
+import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -9,9 +10,11 @@ from tvm_prune.oracle.spaces.anatomy import Anatomy, dissect
 from tvm_prune.oracle.spaces.candidate import Candidate
 from tvm_prune.oracle.target import Target
 
-__all__ = ["SPACES", "enumerate_candidates"]
+__all__ = ["SPACES", "enumerate_candidates", "space_size"]
 
-_SPACES: dict[str, Callable[[Any, Anatomy, Target], Iterator[Candidate]]] = {
+_log = logging.getLogger(__name__)
+
+_SPACES: dict[str, Callable[[Any, Anatomy, Target], Iterator[Callable[[], Candidate]]]] = {
     kind: space.candidates for space in (direct_conv, dense, loops) for kind in space.KINDS
 }
 
@@ -20,6 +23,29 @@ SPACES = {space.NAME: space.VERSION for space in (direct_conv, dense, loops)}
 
 
 def enumerate_candidates(function: Any, target: Target, *, limit: int) -> list[Candidate]:
-    """Return at most `limit` scheduled forms of `function`, the likeliest first."""
+    """Return at most `limit` scheduled forms of `function`, the likeliest first.
+
+    A point that cannot be scheduled is left out. Raises ScheduleError if none can.
+    """
+    from tvm.s_tir import ScheduleError
+
     anatomy = dissect(function)
-    return list(islice(_SPACES[anatomy.kind](function, anatomy, target), limit))
+    found: list[Candidate] = []
+    refused: ScheduleError | None = None
+    for make in _SPACES[anatomy.kind](function, anatomy, target):
+        if len(found) == limit:
+            break
+        try:
+            found.append(make())
+        except ScheduleError as error:
+            _log.debug("a point of the space of a %s kernel cannot be scheduled: %s", anatomy.kind, error)
+            refused = error
+    if refused is not None and not found:
+        raise refused
+    return found
+
+
+def space_size(function: Any, target: Target, *, limit: int) -> int:
+    """Return how many points the space of `function` has, counted up to `limit`."""
+    anatomy = dissect(function)
+    return sum(1 for _ in islice(_SPACES[anatomy.kind](function, anatomy, target), limit))

@@ -4,7 +4,8 @@ Output columns are tiled into `vectors` x `lanes` accumulators; the depth runs i
 run in parallel over column tiles, so that each thread streams its own part of the weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from tvm_prune.oracle.program import Axis, Program
@@ -22,8 +23,8 @@ KINDS = ("dense",)
 _SERIAL_WEIGHTS = 100_000
 
 
-def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Candidate]:
-    """Yield the points of the space for `function`, the likeliest first."""
+def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
+    """Yield a maker of each point of the space for `function`, the likeliest first."""
     *_, wide, depth = anatomy.extents
     exact = wide == anatomy.channels
     usable = divisors(wide, at_most=target.lanes)
@@ -35,7 +36,7 @@ def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Cand
             if variants == ["parallel"] and wide * depth <= _SERIAL_WEIGHTS:
                 variants.append("serial")
             for variant in variants:
-                yield _schedule(function, anatomy, variant, lanes, vectors)
+                yield partial(_schedule, function, anatomy, variant, lanes, vectors)
 
 
 def _schedule(function: Any, anatomy: Anatomy, variant: str, lanes: int, vectors: int) -> Candidate:

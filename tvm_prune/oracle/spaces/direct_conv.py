@@ -16,7 +16,8 @@ A kernel whose channels are padded (relay_passes/pad_channels.py) computes all o
 that one store of the exact count follows; its tail needs no condition.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -37,8 +38,8 @@ _REGISTERS = 28
 _SERIAL_MACS = 600_000
 
 
-def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Candidate]:
-    """Yield the points of the space for `function`, the likeliest first."""
+def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
+    """Yield a maker of each point of the space for `function`, the likeliest first."""
     batch, height, width, wide, *reduction = anatomy.extents
     macs = batch * height * width * wide
     for extent in reduction:
@@ -47,7 +48,7 @@ def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Cand
     tiles = sorted(_tiles(function, anatomy, target), key=lambda tile: -_merit(tile, target))[:8]
     for lanes, vectors, columns in tiles:
         for variant in _variants(anatomy, target, macs, lanes * vectors, exact):
-            yield _schedule(function, anatomy, target, variant, lanes, vectors, columns)
+            yield partial(_schedule, function, anatomy, target, variant, lanes, vectors, columns)
 
 
 def _tiles(function: Any, anatomy: Anatomy, target: Target) -> Iterator[tuple[int, int, int]]:

@@ -4,7 +4,8 @@ Element-wise producers are inlined; every block that stays gets its last spatial
 outer spatial loops run in parallel or on one thread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from tvm_prune.oracle.program import Axis, Program
@@ -22,15 +23,15 @@ KINDS = ("other",)
 _SERIAL_ELEMENTS = 16_384
 
 
-def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Candidate]:
-    """Yield plain, vectorised and parallel forms of `function`."""
+def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
+    """Yield makers of the plain, vectorised and parallel forms of `function`."""
     elements = 1
     for extent in function.params[-1].shape:
         elements *= int(extent)
-    yield _schedule(function, anatomy, target, "plain")
-    yield _schedule(function, anatomy, target, "vector")
+    yield partial(_schedule, function, anatomy, target, "plain")
+    yield partial(_schedule, function, anatomy, target, "vector")
     if target.threads > 1 and elements > _SERIAL_ELEMENTS // 4:
-        yield _schedule(function, anatomy, target, "parallel")
+        yield partial(_schedule, function, anatomy, target, "parallel")
 
 
 def _schedule(function: Any, anatomy: Anatomy, target: Target, variant: str) -> Candidate:
