@@ -2,7 +2,9 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -93,3 +95,41 @@ def test_the_process_starts_afresh_before_loaded_libraries_fill_the_memory(
     before = oracle._bench.runner.process
     assert isinstance(oracle.table(mixed(6)), ProgramTable)
     assert oracle._bench.runner.process is not before
+
+
+class Moody:
+    """A runner whose canary takes the next of `speeds` seconds in each reading, the module ten times that."""
+
+    def __init__(self, *speeds: float) -> None:
+        self.speeds = list(speeds)
+        self.process = object()
+
+    def start(self) -> None:
+        pass
+
+    def request(self, function: str, arguments: Any, **_: object) -> Any:
+        if function == "load":
+            return None
+        speed = self.speeds.pop(0)
+        return {"module0": [10 * speed] * arguments["blocks"], "canary": [speed] * arguments["blocks"]}
+
+
+def moody(*speeds: float) -> Bench:
+    bench = Bench(cast(Worker, Moody(*speeds)), replace(BENCH, recovery_s=0.0))
+    bench.add(Path("module.so"), [np.zeros(2)])
+    bench.set_canary(Path("canary.so"), "canary", [])
+    return bench
+
+
+def test_a_machine_that_has_become_slow_is_waited_for() -> None:
+    bench = moody(1.0, 1.0, 1.3, 1.3, 1.0)
+    for _ in range(3):
+        assert bench.times(["module0"]) == {"module0": [10.0] * BENCH.blocks}
+    assert bench.measurements == 5
+
+
+def test_a_machine_that_stays_slow_gives_what_it_can() -> None:
+    bench = moody(*[1.0] * 4, *[1.3] * 3, 1.2)
+    for _ in range(4):
+        bench.times(["module0"])
+    assert bench.times(["module0"]) == {"module0": [12.0] * ((BENCH.blocks + 1) // 2)}

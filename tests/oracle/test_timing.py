@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_prune.oracle.timing import (
+    best_rounds,
     keep,
     median_and_spread,
     median_interval,
@@ -13,6 +14,7 @@ from tvm_prune.oracle.timing import (
     paired_ratio,
     percentile,
     steady_rounds,
+    usual,
 )
 
 times = st.lists(st.floats(1e-6, 1e-1), min_size=1, max_size=40)
@@ -81,22 +83,18 @@ def test_a_ratio_lies_in_its_interval(pairs: list[tuple[float, float]]) -> None:
         assert back.median == pytest.approx(1 / ratio.median)
 
 
-def test_rounds_in_which_the_canary_was_slow_are_left_out() -> None:
-    assert steady_rounds([1.0, 1.01, 1.2, 1.0, 1.02, 1.5]) == [0, 1, 3, 4]
+def test_rounds_in_which_the_canary_was_slower_than_usual_are_left_out() -> None:
+    assert steady_rounds([1.0, 1.01, 1.2, 1.0, 1.04, 1.5], usual_s=1.0) == [0, 1, 3, 4]
 
 
-def test_at_least_half_of_the_rounds_stay() -> None:
-    assert steady_rounds([1.0, 2.0, 3.0, 4.0, 5.0]) == [0, 1, 2]
+def test_the_best_rounds_are_in_order() -> None:
+    assert best_rounds([3.0, 1.0, 2.0, 5.0, 1.5], 3) == [1, 2, 4]
 
 
-@given(canary=times)
-def test_the_rounds_kept_are_in_order_and_never_slower_than_those_left_out(canary: list[float]) -> None:
-    kept = steady_rounds(canary)
-    assert kept == sorted(set(kept))
-    assert len(kept) * 2 >= len(canary)
-    rest = [value for number, value in enumerate(canary) if number not in kept]
-    if rest:
-        assert max(canary[number] for number in kept) <= min(rest)
+def test_the_usual_speed_is_neither_a_lucky_moment_nor_a_slow_hour() -> None:
+    assert usual([1.0]) == 1.0
+    assert usual([0.8] + [1.0] * 9) == pytest.approx(1.0)
+    assert usual([1.0] * 5 + [2.0] * 15) == pytest.approx(1.0)
 
 
 def test_all_series_keep_the_same_rounds() -> None:

@@ -35,7 +35,8 @@ class CostOracle(Protocol):
     ) -> Ratio | Failure:
         """Time both modules in alternating blocks: the only basis of a decision.
 
-        With `limit`, a ratio that does not tell on which side of it the candidate lies is measured longer.
+        A ratio that does not tell on which side of `limit` the candidate lies, or without one is not known well, is
+        measured longer.
         """
 
 

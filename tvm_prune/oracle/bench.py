@@ -3,6 +3,8 @@
 import base64
 import contextlib
 import itertools
+import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_prune.oracle.timing import keep, steady_rounds
+from tvm_prune.oracle.timing import best_rounds, keep, percentile, steady_rounds, usual
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
 __all__ = ["Bench", "BenchSettings", "pack", "unpack"]
@@ -30,15 +32,21 @@ def unpack(packed: Any) -> np.ndarray:
 
 # The runtime never lets go of a library's code and weights: after so many loads the worker starts afresh.
 _MOST_LOADS = 100
+# Readings of one measurement at most while the machine is slower than usual.
+_MOST_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """Alternating blocks of one reading, seconds of a block and of the rest before it, silence that ends a worker."""
+    """Alternating blocks of one reading, seconds of a block and of the rest before it, silence that ends a worker.
+
+    `recovery_s` is the rest that a slow machine is given, longer at each attempt.
+    """
 
     blocks: int = 25
     block_s: float = 0.02
     rest_s: float = 0.002
+    recovery_s: float = 0.5
     timeout_s: float = 60.0
 
 
@@ -53,6 +61,8 @@ class Bench:
         self._owned: dict[str, Path] = {}
         self._loaded: set[str] = set()
         self._loads = 0
+        # The quick quarter of the canary in each of the last readings.
+        self._canary_s: deque[float] = deque(maxlen=40)
         self._numbers = itertools.count()
         self._process: Any = None
 
@@ -96,7 +106,9 @@ class Bench:
     ) -> dict[str, list[Any]]:
         """Return seconds of one call for every name and round; rounds in which the canary was slow are left out.
 
-        With `stamped`, that name's series holds {kernel number: seconds} of one run for each round. Raises WorkerDied.
+        Where that leaves less than half a reading, the machine is given a rest and read again, a few times; if it never
+        comes back to its usual speed, the best half of what there is must do. With `stamped`, that name's series holds
+        {kernel number: seconds} of one run for each round. Raises WorkerDied.
         """
         self._refresh()
         everything = [*names, *(["canary"] if "canary" in self._sources else [])]
@@ -111,12 +123,23 @@ class Bench:
             "stamp_words": stamp_words,
             "stamp_runs": stamp_runs,
         }
-        answer = self.runner.request("time_modules", request, timeout_s=self.settings.timeout_s)
-        self.measurements += 1
-        if "canary" not in answer:
-            return dict(answer)
-        canary = answer.pop("canary")
-        return keep(answer, steady_rounds(canary))
+        found: dict[str, list[Any]] = {}
+        enough = (self.settings.blocks + 1) // 2
+        for attempt in range(_MOST_ATTEMPTS):
+            time.sleep(attempt * self.settings.recovery_s)
+            answer = self.runner.request("time_modules", request, timeout_s=self.settings.timeout_s)
+            self.measurements += 1
+            for name, values in answer.items():
+                found.setdefault(name, []).extend(values)
+            if "canary" not in answer:
+                return found
+            self._canary_s.append(percentile(answer["canary"], 25))
+            steady = steady_rounds(found["canary"], usual(self._canary_s))
+            if len(steady) >= enough:
+                break
+        rounds = steady if len(steady) >= enough else best_rounds(found["canary"], enough)
+        found.pop("canary")
+        return keep(found, rounds)
 
     def _refresh(self) -> None:
         if self._loads >= _MOST_LOADS:

@@ -74,6 +74,10 @@ class Ratio:
         """Whether the whole interval of the median lies at or below `limit`: the only form of a latency gate."""
         return self.median_high <= limit
 
+    def known_within(self, part: float) -> bool:
+        """Whether the interval of the median is at most `part` of the median wide."""
+        return self.median_high - self.median_low <= part * self.median
+
     def tells(self, limit: float) -> bool:
         """Whether the interval of the median lies on one side of `limit`."""
         return self.median_high <= limit or limit < self.median_low

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from tvm_prune.oracle.cost import Ratio
 
 __all__ = [
+    "best_rounds",
     "keep",
     "median_and_spread",
     "median_interval",
@@ -14,9 +15,10 @@ __all__ = [
     "paired_ratio",
     "percentile",
     "steady_rounds",
+    "usual",
 ]
 
-# Rounds in which the canary is slower than this, relative to its best quarter, tell about the machine, not the model.
+# Rounds in which the canary is slower than this, relative to its usual speed, tell about the machine, not the model.
 _DRIFT = 1.05
 # How often the interval of a median may miss it, to each side.
 _MISSED = 0.025
@@ -53,13 +55,22 @@ def median_interval(values: Sequence[float], *, looks: int = 1) -> tuple[float, 
     return ordered[place], ordered[-1 - place]
 
 
-def steady_rounds(canary: Sequence[float]) -> list[int]:
-    """Return the rounds in which the canary, a fixed program, ran at the machine's usual speed; at least half."""
-    usual = percentile(canary, 25)
-    good = [number for number, value in enumerate(canary) if value <= usual * _DRIFT]
-    if len(good) * 2 >= len(canary):
-        return good
-    return sorted(sorted(range(len(canary)), key=lambda number: canary[number])[: (len(canary) + 1) // 2])
+def steady_rounds(canary: Sequence[float], usual_s: float) -> list[int]:
+    """Return the rounds in which the canary, a fixed program, ran at the machine's usual speed, `usual_s` seconds."""
+    return [number for number, value in enumerate(canary) if value <= usual_s * _DRIFT]
+
+
+def best_rounds(canary: Sequence[float], count: int) -> list[int]:
+    """Return the `count` rounds in which the canary was fastest, in their order."""
+    return sorted(sorted(range(len(canary)), key=lambda number: canary[number])[:count])
+
+
+def usual(readings: Sequence[float]) -> float:
+    """Return the machine's usual speed from the quick quarter of each reading's canary.
+
+    A machine may be slow for minutes, or quick for a moment: a fifth of the readings must have been as fast.
+    """
+    return percentile(readings, 20)
 
 
 def median_share(part: Sequence[float], whole: Sequence[float]) -> float:
