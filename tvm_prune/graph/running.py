@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ RUN_ERRORS = (RuntimeError, ValueError, IndexError, AssertionError, TypeError)
 def copy_module(module: nn.Module) -> nn.Module:
     """Return a deep copy of `module` without gradients. Raises PruningError if it holds what cannot be copied."""
     try:
-        copied = copy.deepcopy(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the pytree of an exported graph
+            copied = copy.deepcopy(module)
     except (RuntimeError, TypeError) as error:
         raise PruningError(
             f"{type(module).__name__} cannot be copied ({error}). Keep only parameters, buffers and plain values as "

@@ -154,19 +154,20 @@ _PAPER = CPruneSettings(
     batch_size=64,
 )
 _CPU = CPruneSettings(alpha=0.985, recovery=0.01)
+# The demo ends by its budget of seconds.
 _DEMO = CPruneSettings(
+    accuracy_drop=0.005,
     alpha=0.98,
     recovery=0.01,
     max_sparsity=0.95,
-    tasks_per_iteration=2,
+    tasks_per_iteration=3,
     counts_per_group=2,
     probe_images=128,
-    bite=0.25,
-    max_iterations=8,
+    bite=0.2,
     trials_per_task=8,
     final_trials_per_task=8,
     short_term_steps=30,
-    final_steps=250,
+    final_steps=200,
     batch_size=64,
 )
 PRESETS: dict[str, CPruneSettings] = {"cpu": _CPU, "demo": _DEMO, "paper": _PAPER}
