@@ -7,12 +7,11 @@ uniform network gets as many optimizer steps as CPrune's result had in all. Resu
 """
 
 import argparse
-import statistics
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.candidates import candidate_seconds
 from benchmarks.document import Document, markdown_table
 from tvm_prune.cli.screen import Screen
 from tvm_prune.errors import DataError
@@ -27,7 +26,6 @@ from tvm_prune.oracle.tuner import TuneSettings
 from tvm_prune.report.summary import Figures
 from tvm_prune.search.envelope import Envelope, Point
 from tvm_prune.search.settings import changed, parse_assignments, preset
-from tvm_prune.search.trial import Trial
 from tvm_prune.search.uniform import UniformSettings
 
 COLUMNS = {
@@ -50,10 +48,12 @@ VERDICT = {
     "versus_uniform_at_macs": ".2f",
     "explained_dense": ".3f",
     "explained_pruned": ".3f",
-    "candidates": "",
     "priced": "",
-    "candidate_s": ".1f",
-    "candidate_with_training_s": ".1f",
+    "priced_s": ".2f",
+    "built": "",
+    "built_s": ".1f",
+    "built_with_prices_s": ".1f",
+    "built_with_training_s": ".1f",
 }
 
 
@@ -120,37 +120,6 @@ def verdict(result: Pruned, seed: int) -> dict[str, Any]:
         "parity_max_abs_err": summary.parity_max_abs_err,
         "notes": list(result.report.notes),
         **candidate_seconds(result.report.trials),
-    }
-
-
-def candidate_seconds(trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return what a candidate that is built costs, in seconds: medians by stage, and of the sum without training.
-
-    The prices fetched since the candidate before it count as its own, also those of options not taken: that is where
-    changed tasks are lowered and tuned.
-    """
-    candidates: list[dict[str, float]] = []
-    pending: dict[str, float] = {}
-    for trial in trials[1:]:
-        for stage, seconds in trial.seconds.items():
-            pending[stage] = pending.get(stage, 0.0) + seconds
-        if trial.built:
-            candidates.append(pending)
-            pending = {}
-    if not candidates:
-        return {"candidates": 0}
-    stages = sorted({stage for each in candidates for stage in each})
-    training = ("finetune", "evaluate", "probe")
-    return {
-        "candidates": len(candidates),
-        "priced": sum(1 for trial in trials if not trial.built),
-        "candidate_s": statistics.median(
-            sum(seconds for stage, seconds in each.items() if stage not in training) for each in candidates
-        ),
-        "candidate_with_training_s": statistics.median(sum(each.values()) for each in candidates),
-        "candidate_by_stage_s": {
-            stage: round(statistics.median(each.get(stage, 0.0) for each in candidates), 3) for stage in stages
-        },
     }
 
 
