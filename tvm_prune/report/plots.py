@@ -100,7 +100,7 @@ def plot_history(path: Path, lines: Sequence[HistoryLine], *, accuracy_floor: fl
 
 def plot_tasks(path: Path, *, dense: ProgramTable, pruned: ProgramTable, changes: Sequence[TaskChange]) -> None:
     """Draw two stacked bars, dense and pruned: time in place of each dense task's layers, the overhead on top."""
-    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.add_subplot()
     ordered = sorted(changes, key=lambda change: -change.before_us)
     named, rest = ordered[:NAMED_TASKS], ordered[NAMED_TASKS:]
@@ -120,7 +120,7 @@ def plot_tasks(path: Path, *, dense: ProgramTable, pruned: ProgramTable, changes
     axes.set_xticks([0, 1], ["dense", "pruned"])
     axes.set_xlim(-0.5, 1.5)
     axes.set_ylabel("time in place of all calls, us")
-    axes.set_title("Where the time goes (tasks of the dense model; layers in brackets)")
+    axes.set_title("Where the time goes")
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
     _save(figure, path)
