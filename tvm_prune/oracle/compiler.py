@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from tvm_prune.errors import ParityError, RecordsError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import count
@@ -21,6 +19,7 @@ from tvm_prune.lock import machine_lock
 from tvm_prune.oracle.bench import Bench, BenchSettings
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
 from tvm_prune.oracle.module import STAMPED_ROUNDS, Compiled, Form, compile_module
+from tvm_prune.oracle.parity import worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.table import ProgramTable, Row
@@ -33,12 +32,10 @@ from tvm_prune.oracle.worker import Worker, WorkerDied
 
 __all__ = ["CompilerOracle"]
 
-# Outputs of the compiled module may differ from torch by this much, relative to the largest output.
-_PARITY_TOLERANCE = 1e-3
-# Readings of one comparison at most, where the first does not tell on which side of a limit it lies, or without one
-# the median within this part of itself.
-_PRECISION = 0.02
+# Readings of one comparison at most, while the median is not known well enough.
 _MOST_READINGS = 4
+# How wide the interval of a median may be, as a part of it, where no limit says what is well enough.
+_PRECISION = 0.02
 # Modules that stay loaded for the next comparison; at least two.
 _KEPT_MODULES = 16
 
@@ -235,17 +232,7 @@ class CompilerOracle:
                 self._bench.remove(name)
         with torch.no_grad(), evaluating(model.module):
             expected = [tensor.numpy() for tensor in tensors_of(model.module(*inputs))]
-        differences = []
-        for number, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
-            # numpy's maximum, unlike Python's, keeps what is not a number: that is no parity either.
-            worst, scale = float(np.abs(mine - theirs).max()), max(1e-6, float(np.abs(theirs).max()))
-            if not worst <= _PARITY_TOLERANCE * scale:
-                raise ParityError(
-                    f"output {number} of the compiled module differs from torch by {worst:.3g} where it reaches "
-                    f"{scale:.3g}; delete this run's tuning records and try again, and report the model if it stays"
-                )
-            differences.append(worst)
-        return max(differences)
+        return worst_difference(found, expected)
 
     def export_library(self, model: CompressedModel, library: Path) -> Compiled:
         """Compile `model` with its present weights to `library`."""

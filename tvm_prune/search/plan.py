@@ -1,7 +1,7 @@
 """A dry run: what there is to prune, what it could bring at most, and whether the goals can be met. Trains nothing."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tvm_prune.codec import STRICT
 from tvm_prune.errors import GoalError, ToolchainError
@@ -72,7 +72,7 @@ def plan(workbench: Workbench, oracle: CostOracle, settings: CPruneSettings) -> 
     ]
     smallest = workbench.build(dense, tuple(step for step in thinnest if len(step.keep) < step.width))
     greatest, least = (
-        _with_overhead(_compiled(answer), table.overhead_s) for answer in oracle.estimate([dense, smallest])
+        _compiled(answer).with_overhead(table.overhead_s) for answer in oracle.estimate([dense, smallest])
     )
     found = Plan(
         table=table,
@@ -102,10 +102,6 @@ def _compiled(answer: Cost | Failure) -> Cost:
             f"more"
         )
     return answer
-
-
-def _with_overhead(cost: Cost, overhead_s: float) -> Cost:
-    return replace(cost, latency_s=cost.latency_s + overhead_s)
 
 
 def _first(table: ProgramTable, groups: tuple[ScoredGroup, ...], settings: CPruneSettings) -> tuple[str, ...]:

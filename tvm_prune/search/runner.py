@@ -68,22 +68,21 @@ class TrialRunner:
         answers = watch.ask(self.oracle, lambda: self.oracle.estimate(models))
         seconds = watch.seconds(share=len(proposals))
         each, left = divmod(watch.measurements, len(proposals))
-        overheads_s = [_overhead_s(trials[proposal.parent]) for proposal in proposals]
         return [
             Trial(
                 number=first + index,
                 proposal=proposal,
                 state=State.FAILED if isinstance(answer, Failure) else State.PRICED,
-                cost=None if isinstance(answer, Failure) else replace(answer, latency_s=answer.latency_s + overhead_s),
+                cost=None
+                if isinstance(answer, Failure)
+                else answer.with_overhead(_overhead_s(trials[proposal.parent])),
                 probe_loss=loss,
                 note=_failure_text(answer) if isinstance(answer, Failure) else "",
                 seed=trial_seed(self.run_seed, first + index),
                 seconds=seconds,
                 measurements=each + (index < left),
             )
-            for index, (proposal, answer, loss, overhead_s) in enumerate(
-                zip(proposals, answers, losses, overheads_s, strict=True)
-            )
+            for index, (proposal, answer, loss) in enumerate(zip(proposals, answers, losses, strict=True))
         ]
 
     def carry_out(self, proposal: Proposal, trials: Sequence[Trial], *, number: int) -> Trial:
