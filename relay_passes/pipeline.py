@@ -6,6 +6,7 @@ import tvm
 from tvm import ir, relax
 
 from relay_passes.hoist_weights import HoistWeights
+from relay_passes.legalize_once import LegalizeOnce
 from relay_passes.pad_channels import PadChannels
 from relay_passes.sink_transposes import SinkTransposes
 
@@ -36,7 +37,7 @@ def fuse(module: ir.IRModule, target: tvm.target.Target, wider: Mapping[str, int
     passes = tvm.transform.Sequential(
         [
             PadChannels(wider or {}),
-            relax.transform.LegalizeOps(),
+            LegalizeOnce(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),  # true constants only: the weights are parameters
             relax.transform.FuseOps(),

@@ -46,6 +46,12 @@ class Target:
         """Float32 elements of one vector."""
         return self.vector_bits // 32
 
+    @property
+    def registers(self) -> int:
+        """Vector registers: 32 on Arm and with AVX-512, else 16."""
+        machine = self.triple.partition("-")[0] or platform.machine()
+        return 32 if self.vector_bits == 512 or machine.startswith(("aarch64", "arm64")) else 16
+
     @classmethod
     def local(cls, *, threads: int | None = None) -> "Target":
         """Detect this machine: LLVM's own name of the processor, the cores this process may use, widest vectors."""

@@ -32,8 +32,8 @@ NAME = "direct_conv"
 VERSION = 1
 KINDS = ("conv2d", "grouped", "depthwise")
 
-# Accumulators beyond this many vectors spill (32 registers, less what weights and a broadcast input need).
-_REGISTERS = 28
+# Registers that weights and a broadcast input need: with so few left, accumulators spill.
+_OTHERS = 4
 # Multiply-accumulates under which one thread can win: waking the second costs about 2 us.
 _SERIAL_MACS = 600_000
 
@@ -63,7 +63,7 @@ def _tiles(function: Any, anatomy: Anatomy, target: Target) -> Iterator[tuple[in
     best_lanes = usable[-2:] if usable[-1] < target.lanes else usable[-1:]
     column_tiles = divisors(width, at_most=16)
     for lanes, vectors, columns in product(best_lanes, (1, 2, 4, 8), column_tiles):
-        if wide % (lanes * vectors) == 0 and vectors * columns <= _REGISTERS:
+        if wide % (lanes * vectors) == 0 and vectors * columns <= target.registers - _OTHERS:
             yield lanes, vectors, columns
 
 
