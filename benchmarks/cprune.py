@@ -24,6 +24,7 @@ from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tuner import TuneSettings
 from tvm_prune.report.summary import Figures
+from tvm_prune.search.budget import Budget
 from tvm_prune.search.envelope import Envelope, Point
 from tvm_prune.search.settings import changed, parse_assignments, preset
 from tvm_prune.search.uniform import UniformSettings
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the search")
     parser.add_argument("--ratios", default="0.875,0.75,0.625,0.5,0.375,0.25")
     parser.add_argument("--roundings", default="1,4,8,16")
+    parser.add_argument("--max-seconds", type=float, help="end each search after so many seconds (default: no limit)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     uniform = UniformSettings(
@@ -157,7 +159,12 @@ def main() -> None:
             Screen() as screen,
             CompilerOracle(target, records_folder=folder.records, tuning=tuning) as oracle,
         ):
-            job = CPruneJob(settings=replace(settings, seed=seed), uniform=uniform, target=str(target))
+            job = CPruneJob(
+                settings=replace(settings, seed=seed),
+                uniform=uniform,
+                budget=Budget(seconds=arguments.max_seconds),
+                target=str(target),
+            )
             result = cprune(
                 model,
                 data,
