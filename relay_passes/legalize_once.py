@@ -1,8 +1,8 @@
 """Operators to kernels, each distinct one only once in the life of the process.
 
 Writing the kernel of a convolution takes milliseconds, and a search lowers hundreds of networks that differ in a few
-layers only. A kernel follows from its operator, attributes, argument types and target alone, so what the stock pass made
-of a call is kept and handed out again to the next equal call.
+layers only. A kernel follows from its operator, attributes, argument types and target alone, so what the stock pass
+made of a call is kept and handed out again to the next equal call.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.graph.networks import built
 from tvm_prune.graph.compressed import CompressedModel, Scheme
-from tvm_prune.graph.fingerprint import fingerprint
+from tvm_prune.graph.fingerprint import family, fingerprint
 from tvm_prune.graph.surgery import prune_groups
 from tvm_prune.models.weights import weights_digest
 
@@ -77,3 +77,31 @@ def test_the_digest_of_weights_changes_with_any_value(kind: torch.dtype) -> None
     with torch.no_grad():
         module.inner_bn.running_mean[3] += 1
     assert weights_digest(module) != before
+
+
+def test_pruned_networks_are_of_one_family() -> None:
+    base = model()
+    pruned = replace(base, module=prune_groups(base.module, base.example_inputs, {"inner": [0, 1]}))
+    assert family(pruned) == family(base)
+    assert fingerprint(pruned) != fingerprint(base)
+
+
+def test_a_depthwise_layer_keeps_its_family_when_it_gets_narrower() -> None:
+    networks = [nn.Sequential(nn.Conv2d(3, wide, 1), nn.Conv2d(wide, wide, 3, groups=wide)) for wide in (4, 6)]
+    one, other = (CompressedModel(module=module, example_inputs=(torch.zeros(1, 3, 4, 4),)) for module in networks)
+    assert family(one) == family(other)
+
+
+def test_settings_order_precision_and_image_size_make_another_family() -> None:
+    base = model()
+
+    def around(module: nn.Module, *shape: int) -> CompressedModel:
+        return CompressedModel(module=module, example_inputs=(torch.zeros(shape),))
+
+    strides = [around(nn.Sequential(nn.Conv2d(3, 4, 1, stride=stride)), 1, 3, 4, 4) for stride in (1, 2)]
+    orders = [around(Ordered(order), 1, 4) for order in (("a", "b"), ("b", "a"))]
+    others = [
+        replace(base, precision={"stem": Scheme(weights="int8")}),
+        replace(base, example_inputs=(torch.zeros(1, 3, 16, 16),)),
+    ]
+    assert len({family(one) for one in (base, *strides, *orders, *others)}) == 7

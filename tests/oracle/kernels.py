@@ -17,7 +17,7 @@ from tvm_prune.oracle.tasks import Kernel, kernel
 
 __all__ = ["TARGET", "outputs", "record_of", "the_kernel"]
 
-# Any machine makes the same programs for it, so that golden texts hold everywhere.
+# Any x86 machine makes the same programs for it, so that golden texts hold everywhere.
 TARGET = Target(threads=2, vector_bits=128)
 
 

@@ -2,15 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+import tvm_ffi
 from torch import nn
 
 from tests.oracle.quick import LAYERS, TwoPorts, compressed, mixed
 from tvm_prune.errors import ExportError, InputShapeError, UnlinkedLayerError, UnsupportedOperatorError
 from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.oracle.lower import lower
+from tvm_prune.graph.groups import find_groups
+from tvm_prune.graph.surgery import prune_groups
+from tvm_prune.models.load import load_model
+from tvm_prune.oracle.lower import lower, lower_alike
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import TaskGraph, task_graph
 
@@ -162,3 +168,50 @@ def test_an_operator_without_a_converter_is_named(operator: "object", name: str)
     net = Calls(lambda net, x: operator(net.conv(x)), conv=nn.Conv2d(3, 3, 1))  # type: ignore[operator]
     with pytest.raises(UnsupportedOperatorError, match=rf"no converter for: [\w.]*{name}[\w.]*\. Replace the operator"):
         lower(compressed(net, IMAGE))
+
+
+def described(graph: TaskGraph) -> list[object]:
+    """Return all of `graph` that compares by value: of kernels the structural hash."""
+    variants = {
+        task: [(variant.padded_channels, variant.kernel.key) for variant in found]
+        for task, found in graph.variants.items()
+    }
+    return [graph.tasks, graph.calls, graph.weight_names, variants]
+
+
+def narrowed(model: CompressedModel, seed: int) -> CompressedModel:
+    """Return `model` with every prunable group cut to a random width."""
+    generator = np.random.default_rng(seed)
+    groups = [group for group in find_groups(model.module, model.example_inputs) if group.prunable]
+    keep = {group.name: range(int(generator.integers(1, group.width + 1))) for group in groups}
+    return replace(model, module=prune_groups(model.module, model.example_inputs, keep))
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenetv2"])
+def test_a_pruned_network_is_lowered_by_the_graph_of_its_family_as_if_it_were_traced(name: str) -> None:
+    found = load_model(name)
+    dense = CompressedModel(module=found.module, example_inputs=found.example_inputs)
+    known = lower(dense)
+    for seed in range(2):
+        pruned = narrowed(dense, seed)
+        traced, alike = lower(pruned), lower_alike(pruned, known)
+        assert alike is not None
+        assert tvm_ffi.structural_equal(alike.graph["main"], traced.graph["main"])
+        assert str(alike.graph["main"].attrs) == str(traced.graph["main"].attrs)
+        assert alike.placeholders == traced.placeholders
+        assert alike.state.keys() == traced.state.keys()
+        assert all(np.array_equal(alike.state[key], value) for key, value in traced.state.items())
+        assert described(task_graph(alike, TARGET)) == described(task_graph(traced, TARGET))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, x: net.conv(x)[:, :2],
+        lambda net, x: net.conv(x) * torch.arange(4.0).reshape(1, 4, 1, 1),
+    ],
+    ids=["slice", "constant"],
+)
+def test_a_graph_that_names_channel_counts_is_no_pattern_for_others(forward: "object") -> None:
+    model = compressed(Calls(forward, conv=nn.Conv2d(3, 4, 1)), IMAGE)
+    assert lower_alike(model, lower(model)) is None

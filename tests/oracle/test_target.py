@@ -98,3 +98,9 @@ def test_a_processor_of_another_kind_of_machine_is_taken_as_it_is() -> None:
     made = Target(cpu="cortex-a72", triple="aarch64-linux-gnu").to_tvm()
     assert made.attrs["mcpu"] == "cortex-a72"
     assert made.attrs["mtriple"] == "aarch64-linux-gnu"
+
+
+def test_registers_follow_the_instruction_set() -> None:
+    assert Target(vector_bits=512, triple="x86_64-linux-gnu").registers == 32
+    assert Target(vector_bits=256, triple="x86_64-linux-gnu").registers == 16
+    assert Target(vector_bits=128, triple="aarch64-linux-gnu").registers == 32

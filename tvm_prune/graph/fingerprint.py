@@ -1,7 +1,8 @@
-"""Names for models: one for what is computed (not the weight values), one for the values."""
+"""Names for models: one for what is computed (not the weight values), one for that without the channel counts."""
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import torch
@@ -11,7 +12,10 @@ from tvm_prune.codec import encode
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.running import evaluating, run, tensors_of
 
-__all__ = ["fingerprint"]
+__all__ = ["family", "fingerprint"]
+
+# How torch prints channel counts in a layer's settings: the first numbers of Conv2d and BatchNorm2d, else named ones.
+_COUNTS = re.compile(r"^\d+(, \d+)?|\b(in_features|out_features|num_features|num_channels|groups)=\d+")
 
 
 def fingerprint(model: CompressedModel) -> str:
@@ -34,6 +38,29 @@ def fingerprint(model: CompressedModel) -> str:
         "inputs": [_described(value) for value in model.example_inputs],
         "calls": _calls(model),
     }
+    return _digest(content)
+
+
+def family(model: CompressedModel) -> str:
+    """Return sha256 (hex) that `model` shares with every model made of it by removing channels.
+
+    It covers what `fingerprint` does, but of settings and of the tensors between layers not the channel counts. Raises
+    InputShapeError if the module does not run on its example inputs.
+    """
+    module = model.module
+    content = {
+        "modules": [
+            [name, type(part).__qualname__, _COUNTS.sub("", _settings(part))] for name, part in module.named_modules()
+        ],
+        "tensors": sorted(module.state_dict()),
+        "precision": {name: encode(scheme) for name, scheme in model.precision.items()},
+        "inputs": [_described(value) for value in model.example_inputs],
+        "calls": [[name, *([shape[2:] for shape, _ in values] for values in ends)] for name, *ends in _calls(model)],
+    }
+    return _digest(content)
+
+
+def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from tvm_prune.errors import ExportError, InputShapeError, UnlinkedLayerError, U
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fold import fold_batchnorm
 
-__all__ = ["Lowered", "Site", "lower"]
+__all__ = ["Lowered", "Site", "lower", "lower_alike"]
 
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 
@@ -36,12 +36,13 @@ class Lowered:
     """A model as the compiler sees it.
 
     `graph` is the channels-last Relax module with named weights, `placeholders` maps a weight's name there to the
-    layer that owns it, `state` holds the weights (numpy, layout of torch) by that name, `inputs` the example inputs
-    (numpy).
+    layer that owns it, `owners` to the tensor's dotted path in the folded module, `state` holds the weights (numpy,
+    layout of torch) by that name, `inputs` the example inputs (numpy).
     """
 
     graph: Any
     placeholders: dict[str, str]
+    owners: dict[str, str]
     state: dict[str, np.ndarray] = field(repr=False)
     inputs: tuple[np.ndarray, ...] = field(repr=False)
 
@@ -85,11 +86,38 @@ def lower(model: CompressedModel) -> Lowered:
     lowered = Lowered(
         graph=graph_passes()(detached),
         placeholders=placeholders,
+        owners={name: owners[name] for name in state},
         state=state,
-        inputs=tuple(tensor.detach().numpy() for tensor in model.example_inputs),
+        inputs=_arrays(model),
     )
     _check_links(lowered, layer_of)
     return lowered
+
+
+def lower_alike(model: CompressedModel, known: Lowered) -> Lowered | None:
+    """Lower `model` by giving the graph of `known`, a model of the same family, its weights: tenfold faster.
+
+    None if the graph does not tell how it looks at other channel counts: then `lower` must trace the model.
+    """
+    from relay_passes.resize_channels import CannotResize, resize_channels
+
+    folded = fold_batchnorm(model.module, model.example_inputs)
+    tensors = {
+        **dict(folded.named_parameters(remove_duplicate=False)),
+        **dict(folded.named_buffers(remove_duplicate=False)),
+    }
+    if not set(known.owners.values()) <= tensors.keys():
+        return None  # the trace has lifted a constant out of forward(), which may name a channel count
+    state = {name: np.ascontiguousarray(tensors[owner].detach().numpy()) for name, owner in known.owners.items()}
+    try:
+        graph = resize_channels(known.graph, {name: array.shape for name, array in state.items()})
+    except CannotResize:
+        return None
+    return replace(known, graph=graph, state=state, inputs=_arrays(model))
+
+
+def _arrays(model: CompressedModel) -> tuple[np.ndarray, ...]:
+    return tuple(tensor.detach().numpy() for tensor in model.example_inputs)
 
 
 def _imported(program: torch.export.ExportedProgram) -> Any:

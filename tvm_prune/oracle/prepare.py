@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.graph.fingerprint import fingerprint
+from tvm_prune.graph.fingerprint import family, fingerprint
 from tvm_prune.models.weights import weights_digest
 from tvm_prune.oracle.cost import Failure, Source
-from tvm_prune.oracle.lower import Lowered, lower
+from tvm_prune.oracle.lower import Lowered, lower, lower_alike
 from tvm_prune.oracle.module import Choice, choose
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
@@ -54,6 +54,8 @@ class Preparer:
         self._allow_untuned = allow_untuned
         self._clock = clock
         self._known: dict[str, Prepared] = {}
+        # The first model of each family; those that differ from it in channel counts alone are lowered by its graph.
+        self._first: dict[str, Lowered] = {}
 
     def forget(self) -> None:
         """Prepare every model anew: the tuner may find better programs now."""
@@ -68,11 +70,11 @@ class Preparer:
         """Lower, tune and choose programs; new tasks of all models are tuned together.
 
         Time does not depend on the weights' values: a model that was lowered with others is not lowered again, unless
-        `with_weights` says that its own must be in.
+        `with_weights` says that its own must be in. Then it is traced too, and not lowered by the graph of its family.
         """
         keys = [fingerprint(model) + (weights_digest(model.module) if with_weights else "") for model in models]
         with self._clock("lower"):
-            lowered = [self._lowered(model, key) for model, key in zip(models, keys, strict=True)]
+            lowered = [self._lowered(model, key, traced=with_weights) for model, key in zip(models, keys, strict=True)]
         graphs = [item[1] for item in lowered if not isinstance(item, Failure)]
         with self._clock("tune"):
             self._tuner.tune(
@@ -83,15 +85,24 @@ class Preparer:
             for key, item in zip(keys, lowered, strict=True)
         ]
 
-    def _lowered(self, model: CompressedModel, key: str) -> tuple[Lowered, TaskGraph] | Failure:
+    def _lowered(self, model: CompressedModel, key: str, *, traced: bool) -> tuple[Lowered, TaskGraph] | Failure:
         known = self._known.get(key)
         if known is not None:
             return known.lowered, known.graph
         try:
-            fresh = lower(model)
+            fresh = lower(model) if traced else self._lower(model)
         except ModelError as error:
             return Failure(stage="lower", message=str(error))
         return fresh, task_graph(fresh, self._target)
+
+    def _lower(self, model: CompressedModel) -> Lowered:
+        kin = family(model)
+        alike = lower_alike(model, self._first[kin]) if kin in self._first else None
+        if alike is not None:
+            return alike
+        fresh = lower(model)
+        self._first.setdefault(kin, fresh)
+        return fresh
 
     def _chosen(self, key: str, lowered: Lowered, graph: TaskGraph) -> Prepared | Failure:
         choice = choose(graph, self._records)

@@ -85,12 +85,10 @@ def _padded_count(channels: int, target: Target) -> int | None:
 
 def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
     """Return the tasks of `lowered` on `target`."""
-    from tvm_prune.oracle.spaces.anatomy import dissect
-
     tvm_target = target.to_tvm()
     module, sites = lowered.fuse(tvm_target, {})
     kernels = {name: kernel(module[name]) for name in dict.fromkeys(site.kernel for site in sites)}
-    anatomies = {name: dissect(found.function) for name, found in kernels.items()}
+    anatomies = {name: _anatomy(found) for name, found in kernels.items()}
     kernels = {
         name: replace(found, shape=_shape(name, found.function, anatomies[name])) for name, found in kernels.items()
     }
@@ -151,6 +149,18 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
         calls=tuple(kernels[site.kernel].key for site in sites),
         weight_names={key: tuple(names) for key, names in weights.items()},
     )
+
+
+_anatomies: dict[str, Any] = {}
+
+
+def _anatomy(found: Kernel) -> Any:
+    """Return the anatomy of a kernel, dissected once: the same kernels come again in every network of a search."""
+    from tvm_prune.oracle.spaces.anatomy import dissect
+
+    if found.key not in _anatomies:
+        _anatomies[found.key] = dissect(found.function)
+    return _anatomies[found.key]
 
 
 def _weights_by_call(module: Any) -> list[str | None]:
