@@ -75,6 +75,9 @@ class CPrune:
             if unpriced := known.unpriced(options):
                 return tuple(self._price(here, steps) for steps in unpriced)
             self._trying = known.pick(options, ceiling=self._ceiling, bite=self._bite, beta=self._settings.beta)
+            if self._trying is None or self._trying.saved_s < self._bite * known.own.latency_s:
+                if hopeful := known.hopeful(options, count=self._settings.prices_renewed):
+                    return tuple(self._price(here, steps) for steps in hopeful)
             if self._trying is not None:
                 if self._probing and len(self._trying.options) > 1 and self._trying.steps not in known.prices:
                     return (self._price(here, self._trying.steps),)
@@ -140,7 +143,8 @@ class CPrune:
         assert trial.table is not None
         assert trial.groups is not None
         latency_s = trial.table.whole.latency_s
-        self._findings = Findings(latency_s=latency_s, window=self._settings.tasks_per_iteration)
+        hopes = self._findings.leave_hopes()
+        self._findings = Findings(latency_s=latency_s, window=self._settings.tasks_per_iteration, hopes=hopes)
         self._incumbent = _Incumbent(
             number=trial.number,
             latency_s=latency_s,

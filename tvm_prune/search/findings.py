@@ -1,12 +1,12 @@
 """What is known about the neighbours of one incumbent: prices, refusals, and which bundle follows from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.search.bundle import Bundle, Refused, choose
 from tvm_prune.search.ceiling import Ceiling
-from tvm_prune.search.options import Option, Price, best_first
+from tvm_prune.search.options import Counts, Option, Price, best_first, worth
 
 __all__ = ["Findings"]
 
@@ -15,17 +15,21 @@ Steps = tuple[PruneStep, ...]
 
 @dataclass
 class Findings:
-    """Forgotten as a whole when another model becomes the incumbent.
+    """Forgotten as a whole when another model becomes the incumbent, but for the hopes that it leaves.
 
     `window` is how many of the most costly tasks are looked at, `prices` what was priced (() = the incumbent itself,
     None = cannot be built), `below` the counts that have proved too small a step, `refused` the bundles refused.
+    `hopes` says what options were worth to earlier incumbents: they are priced anew in that order and only as far as
+    needed, since one step changes the worth of most others little (the lazy greedy of Minoux, 1978).
     """
 
     latency_s: float
     window: int
+    hopes: Mapping[Counts, float] = field(default_factory=dict)
     prices: dict[Steps, Price | None] = field(default_factory=dict)
     below: dict[str, int] = field(default_factory=dict)
     refused: Refused = field(default_factory=Refused)
+    _options: dict[Steps, Option] = field(default_factory=dict)
 
     @property
     def own(self) -> Price:
@@ -33,8 +37,29 @@ class Findings:
         return self.prices.get(()) or Price(latency_s=self.latency_s)
 
     def unpriced(self, options: Sequence[Option]) -> list[Steps]:
-        """Return what to ask prices for before `options` can be ranked, the incumbent itself first."""
-        wanted = [option.steps for option in options if option.steps not in self.prices]
+        """Return what must be priced before `options` can be ranked: what no earlier incumbent had priced."""
+        self._options.update({option.steps: option for option in options})
+        return self._after_own([option for option in self._left(options) if option.counts not in self.hopes])
+
+    def hopeful(self, options: Sequence[Option], *, count: int) -> list[Steps]:
+        """Return the next `count` of the options that earlier incumbents had priced and this one has not."""
+        return self._after_own(sorted(self._left(options), key=lambda option: -self.hopes[option.counts])[:count])
+
+    def leave_hopes(self) -> dict[Counts, float]:
+        """Return what each option priced so far was worth, most recently."""
+        found = dict(self.hopes)
+        for steps, option in self._options.items():
+            price = self.prices.get(steps)
+            if price is not None:
+                found[option.counts] = worth(option, price, incumbent=self.own)
+        return found
+
+    def _left(self, options: Sequence[Option]) -> list[Option]:
+        return [option for option in options if option.steps not in self.prices]
+
+    def _after_own(self, options: Sequence[Option]) -> list[Steps]:
+        """Return the steps of `options`, those of the incumbent itself first if it is not priced yet."""
+        wanted = [option.steps for option in options]
         return [(), *wanted] if wanted and () not in self.prices else wanted
 
     def rise(self, steps: Steps) -> float | None:

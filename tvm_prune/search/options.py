@@ -10,8 +10,10 @@ from tvm_prune.search.prune_step import Stride, combine, keep_counts, output_ste
 from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.trial import ScoredGroup
 
-__all__ = ["Limits", "Option", "Price", "best_first", "best_units", "options_of", "prune_to"]
+__all__ = ["Counts", "Limits", "Option", "Price", "best_first", "best_units", "options_of", "prune_to", "worth"]
 
+
+Counts = tuple[tuple[str, int, int], ...]
 
 # Loss that one unit of importance is taken to cost at least, see `_harm`.
 _CHANCE = 0.02
@@ -41,6 +43,11 @@ class Option:
     def groups(self) -> frozenset[str]:
         """Names of the groups that shrink."""
         return frozenset(step.group for step in self.steps)
+
+    @property
+    def counts(self) -> Counts:
+        """What it comes to whatever channels are the best just now: (group, width, channels kept) of each step."""
+        return tuple((step.group, step.width, len(step.keep)) for step in self.steps)
 
     @property
     def text(self) -> str:
@@ -123,22 +130,26 @@ def best_first(
     same groups, or than the incumbent, is left out. Of options that share a group only the best stays.
     """
     cheapest: dict[frozenset[str], float] = {}
-    worth: list[tuple[float, Option, float]] = []
+    ranked: list[tuple[float, Option, float]] = []
     for option in sorted(options, key=lambda option: -sum(len(step.keep) for step in option.steps)):
         price = prices.get(option.steps)
         if price is None or price.latency_s >= cheapest.get(option.groups, incumbent.latency_s):
             continue
         cheapest[option.groups] = price.latency_s
-        saved = incumbent.latency_s - price.latency_s
-        worth.append((saved / max(_harm(option, price, incumbent), 1e-12), option, saved))
-    worth.sort(key=lambda entry: (-entry[0], entry[1].text))
+        ranked.append((worth(option, price, incumbent=incumbent), option, incumbent.latency_s - price.latency_s))
+    ranked.sort(key=lambda entry: (-entry[0], entry[1].text))
     chosen: list[tuple[Option, float]] = []
     taken: set[str] = set()
-    for _, option, saved in worth:
+    for _, option, saved in ranked:
         if not taken & option.groups:
             taken |= option.groups
             chosen.append((option, saved))
     return chosen
+
+
+def worth(option: Option, price: Price, *, incumbent: Price) -> float:
+    """Return the seconds that `option` saves per harm."""
+    return (incumbent.latency_s - price.latency_s) / max(_harm(option, price, incumbent), 1e-12)
 
 
 def _harm(option: Option, price: Price, incumbent: Price) -> float:

@@ -28,8 +28,9 @@ class CPruneSettings:
     paper's: all groups that the task produces, together). The groups of the `tasks_per_iteration` most costly tasks are
     priced at `counts_per_group` channel counts each, and the seconds they save are set against their `harm`: "probe" =
     the rise of the loss on `probe_images` training images without training (where the data can be had), "importance" =
-    the scores of the channels removed. One step aims at `bite` of the incumbent's latency (0 = one
-    candidate a step). No group loses more than `max_sparsity` of its original channels.
+    the scores of the channels removed. What an earlier incumbent had priced is priced anew `prices_renewed` at a time,
+    the most promising first, until a step can be made of it. One step aims at `bite` of the incumbent's latency (0 =
+    one candidate a step). No group loses more than `max_sparsity` of its original channels.
 
     Training: short-term budget in optimizer steps or in epochs (exactly one of the two), the same for the final
     retraining; `distill_weight` mixes in the dense network's answers.
@@ -49,6 +50,7 @@ class CPruneSettings:
     candidates: Literal["groups", "task"] = "groups"
     tasks_per_iteration: int = 3
     counts_per_group: int = 3
+    prices_renewed: int = 8
     harm: Literal["probe", "importance"] = "probe"
     probe_images: int = 512
     bite: float = 0.1
@@ -74,6 +76,7 @@ class CPruneSettings:
         _within("accuracy_requirement", self.accuracy_requirement, 0.0, 1.0)
         for name in ("max_iterations", "tasks_per_iteration", "counts_per_group", "trials_per_task", "batch_size"):
             _within(name, getattr(self, name), 1, 10**6)
+        _within("prices_renewed", self.prices_renewed, 1, 10**6)
         _within("probe_images", self.probe_images, 1, 10**6)
         _within("final_trials_per_task", self.final_trials_per_task, 1, 10**6)
         _within("latency_goal_s", self.latency_goal_s, 1e-9, 1e6)
