@@ -19,8 +19,10 @@ from tvm_prune.models.load import load_model
 from tvm_prune.oracle import compiler as compiler_module
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Cost, Failure, Ratio
+from tvm_prune.oracle.module import Blueprint
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.worker import Worker, WorkerDied
 
 IMAGE = (1, 3, 8, 8)
 MODEL = mixed()
@@ -345,10 +347,10 @@ def test_it_keeps_the_contract_of_all_oracles(oracle: CompilerOracle) -> None:
 def test_a_module_that_does_not_compile_whole_is_a_failure(
     oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refusing(*_: object, **__: object) -> None:
-        raise RuntimeError("ld returned 1 exit status")
+    def refusing(*_: object) -> None:
+        raise WorkerDied("RuntimeError: cannot link:\nld returned 1 exit status")
 
-    monkeypatch.setattr(compiler_module, "compile_module", refusing)
+    monkeypatch.setattr(Blueprint, "compile", refusing)
     failure = Failure(stage="build", message="compiling the whole module failed: ld returned 1 exit status")
     fresh = mixed(10)
     assert oracle.cost(fresh) == oracle.table(fresh) == oracle.compare(MODEL, fresh) == failure
@@ -356,6 +358,25 @@ def test_a_module_that_does_not_compile_whole_is_a_failure(
         oracle.parity(fresh)
     with pytest.raises(ToolchainError, match="run 'tvm-prune doctor' to check compiler and linker"):
         oracle.export_library(fresh, tmp_path / "x.so")
+
+
+def test_a_compiler_that_crashes_on_a_module_costs_that_module_only(
+    oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_really = Blueprint.compile
+
+    def crashing(self: Blueprint, builder: Worker, target: Target, library: Path) -> object:
+        builder.start()
+        assert builder.process is not None
+        builder.process.kill()
+        return compile_really(self, builder, target, library)
+
+    monkeypatch.setattr(Blueprint, "compile", crashing)
+    failure = oracle.cost(mixed(11))
+    assert isinstance(failure, Failure)
+    assert failure.stage == "build"
+    monkeypatch.setattr(Blueprint, "compile", compile_really)
+    assert isinstance(oracle.cost(mixed(11)), Cost)
 
 
 def test_an_exported_archive_is_tuned_and_compiled(oracle: CompilerOracle, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.oracle.kernels import TARGET, record_of, the_kernel
 from tests.relay_passes.graphs import conv_graph, matmul_graph
 from tvm_prune.codec import encode
+from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.spaces import enumerate_candidates
@@ -110,7 +111,8 @@ def tuner(records: Records) -> Iterator[Make]:
     every: list[Tuner] = []
 
     def make(builder: Builder, runner: Runner, settings: TuneSettings = SETTINGS) -> Tuner:
-        every.append(Tuner(TARGET, records, settings, builders=[cast(Worker, builder)], runner=cast(Worker, runner)))
+        builders = Builders([cast(Worker, builder)])
+        every.append(Tuner(TARGET, records, settings, builders=builders, runner=cast(Worker, runner)))
         return every[-1]
 
     yield make

@@ -1,4 +1,4 @@
-"""What a build worker does: enumerate a task's programs, compile them into ONE library.
+"""What a build worker does: compile a task's programs into ONE library, or a whole module.
 
 One library a task instead of one a candidate: linking costs more than compiling a small kernel.
 """
@@ -6,9 +6,12 @@ One library a task instead of one a candidate: linking costs more than compiling
 import json
 from typing import Any
 
+import numpy as np
 import tvm
+from tvm import relax
 from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 
+from relay_passes.pipeline import executable_passes
 from tvm_prune.codec import decode
 from tvm_prune.oracle.spaces import enumerate_candidates
 from tvm_prune.oracle.target import Target
@@ -51,4 +54,23 @@ def count_candidates(arguments: Any, emit: Emit) -> Any:
     return len(enumerate_candidates(module["main"], decode(Target, arguments["target"]), limit=arguments["limit"]))
 
 
-FUNCTIONS = {"build_task": build_task, "count_candidates": count_candidates}
+def build_module(arguments: Any, emit: Emit) -> None:
+    """Compile a whole module of scheduled kernels.
+
+    Arguments: ``module`` (its JSON; in ``main`` the weights are the parameters after the inputs), ``target``,
+    ``weights`` (path of an .npz with their values in order), ``library`` (path to write).
+    """
+    module = tvm.ir.load_json(arguments["module"])
+    target = decode(Target, arguments["target"]).to_tvm()
+    main = module["main"]
+    with np.load(arguments["weights"]) as stored:
+        values = [tvm.runtime.tensor(stored[name]) for name in stored.files]
+    bound = dict(zip(main.params[int(main.attrs["num_input"]) :], values, strict=True))
+    module = relax.transform.BindParams("main", bound)(module)
+    with target, tvm.transform.PassContext(opt_level=3):
+        module = executable_passes()(module)
+        executable = relax.build(module, target=target, relax_pipeline=None)
+    executable.export_library(arguments["library"])
+
+
+FUNCTIONS = {"build_module": build_module, "build_task": build_task, "count_candidates": count_candidates}

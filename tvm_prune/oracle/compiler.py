@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tvm_prune.errors import ParityError, RecordsError, ToolchainError
+from tvm_prune.errors import ParityError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import count
 from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.graph.running import evaluating, random_like, tensors_of
 from tvm_prune.lock import machine_lock
 from tvm_prune.oracle.bench import Bench, BenchSettings
+from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
-from tvm_prune.oracle.module import STAMPED_ROUNDS, Compiled, Form, compile_module
+from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, Form, blueprint
 from tvm_prune.oracle.parity import worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.records import Records
@@ -72,7 +73,7 @@ class CompilerOracle:
         os.environ.setdefault("TVM_NUM_THREADS", str(target.threads))
         self.records = Records(records_folder, target)
         self._runner = Worker("run", threads=target.threads)
-        self._builders = [Worker("build", threads=1) for _ in range(min(usable_cores(), 8))]
+        self._builders = Builders([Worker("build", threads=1) for _ in range(min(usable_cores(), 8))])
         self.tuner = Tuner(
             target,
             self.records,
@@ -88,8 +89,8 @@ class CompilerOracle:
         self._names: dict[str, str] = {}
         self._tables: dict[str, ProgramTable] = {}
         self._has_canary = False
-        for worker in (*self._builders, self._runner):
-            worker.start()
+        self._builders.start()
+        self._runner.start()
 
     def __enter__(self) -> "CompilerOracle":
         return self
@@ -99,8 +100,8 @@ class CompilerOracle:
 
     def close(self) -> None:
         """End the worker processes and delete what was built."""
-        for worker in (*self._builders, self._runner):
-            worker.stop()
+        self._builders.stop()
+        self._runner.stop()
         self.records.close()
         self.tuner.close()
         self._folder.cleanup()
@@ -220,7 +221,7 @@ class CompilerOracle:
             if isinstance(item, Failure):
                 raise ParityError(f"the model cannot be compiled: {item.message}")
             try:
-                path = library or self._build(item, "plain").library
+                path = library or self._build(item, "plain")[0].library
             except _BuildFailed as error:
                 raise ParityError(f"the model cannot be compiled: {error}") from error
             name = self._bench.add(path, item.lowered.inputs, temporary=library is None)
@@ -241,7 +242,7 @@ class CompilerOracle:
         if isinstance(item, Failure):
             raise ToolchainError(f"the model cannot be compiled: {item.message}")
         try:
-            return self._build(item, "plain", library)
+            return self._build(item, "plain", library=library)[0]
         except _BuildFailed as error:
             raise ToolchainError(f"{error}; run 'tvm-prune doctor' to check compiler and linker") from error
 
@@ -282,35 +283,41 @@ class CompilerOracle:
             ),
         )
 
-    def _build(self, item: Prepared, form: Form, library: Path | None = None) -> Compiled:
-        if library is None:
-            # Never a path used before: the loader would run the old code.
-            library = Path(self._folder.name) / f"{form}{next(self._number)}.so"
+    def _build(self, item: Prepared, *forms: Form, library: Path | None = None) -> list[Compiled]:
+        """Compile the module in each of `forms`, several at once; `library` is where one form goes."""
         with self._clock("build"):
+            drafts = [blueprint(item.lowered, item.choice, self.target, form=form) for form in forms]
+            # Never a path used before: the loader would run the old code.
+            paths = [library or Path(self._folder.name) / f"{form}{next(self._number)}.so" for form in forms]
+
+            def build(builder: Worker, work: tuple[Blueprint, Path]) -> Compiled:
+                return work[0].compile(builder, self.target, work[1])
+
             try:
-                return compile_module(item.lowered, item.choice, self.target, library, form=form)
-            except RecordsError:
-                raise
-            except RuntimeError as error:
+                return list(self._builders.each(build, list(zip(drafts, paths, strict=True))))
+            except WorkerDied as error:
                 reason = str(error).strip().splitlines()[-1]
                 raise _BuildFailed(f"compiling the whole module failed: {reason}") from error
 
-    def _module(self, model: CompressedModel, item: Prepared, *, again: bool = False) -> str:
+    def _module(self, model: CompressedModel, item: Prepared) -> str:
         """Return the bench name of the model's module, built if it is not there. Latency does not depend on weights."""
-        self._ensure_canary()
         key = fingerprint(model)
-        if key not in self._names or again:
-            compiled = self._build(item, "plain")
-            name = self._bench.add(compiled.library, item.lowered.inputs, temporary=True)
-            if again:
-                return name
-            self._names[key] = name
-            if len(self._names) > _KEPT_MODULES:
-                oldest = next(iter(self._names))
-                self._bench.remove(self._names.pop(oldest))
+        if key not in self._names:
+            (compiled,) = self._build(item, "plain")
+            self._keep(key, self._add(item, compiled))
         # Back to the end of the queue: an incumbent must not go when its sixteenth rival comes.
         self._names[key] = self._names.pop(key)
         return self._names[key]
+
+    def _add(self, item: Prepared, compiled: Compiled) -> str:
+        self._ensure_canary()
+        return self._bench.add(compiled.library, item.lowered.inputs, temporary=True)
+
+    def _keep(self, key: str, name: str) -> None:
+        self._names[key] = name
+        if len(self._names) > _KEPT_MODULES:
+            oldest = next(iter(self._names))
+            self._bench.remove(self._names.pop(oldest))
 
     def _compared(
         self,
@@ -324,7 +331,7 @@ class CompilerOracle:
         )
         twin = first == second
         if twin:
-            second = self._module(candidate, prepared[1], again=True)
+            second = self._add(prepared[1], self._build(prepared[1], "plain")[0])
         before: list[float] = []
         after: list[float] = []
         try:
@@ -342,10 +349,12 @@ class CompilerOracle:
         return ratio
 
     def _measure_table(self, model: CompressedModel, item: Prepared) -> ProgramTable:
-        whole = self._module(model, item)
-        empty_build, stamped_build = self._build(item, "empty"), self._build(item, "stamped")
-        empty = self._bench.add(empty_build.library, item.lowered.inputs, temporary=True)
-        stamped = self._bench.add(stamped_build.library, item.lowered.inputs, temporary=True)
+        key = fingerprint(model)
+        forms: tuple[Form, ...] = ("stamped", "empty") if key in self._names else ("stamped", "empty", "plain")
+        stamped_build, empty_build, *plain_build = self._build(item, *forms)
+        for compiled in plain_build:
+            self._keep(key, self._add(item, compiled))
+        whole, empty, stamped = self._module(model, item), self._add(item, empty_build), self._add(item, stamped_build)
         try:
             with self._clock("measure"):
                 times = self._bench.times(

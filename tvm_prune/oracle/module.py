@@ -4,18 +4,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from tvm_prune.codec import encode
 from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.lower import Lowered
 from tvm_prune.oracle.records import Record, Records
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel, TaskGraph, Variant, kernel
+from tvm_prune.oracle.worker import Worker
 
-__all__ = ["STAMPED_ROUNDS", "Choice", "Compiled", "Form", "choose", "compile_module"]
+__all__ = ["STAMPED_ROUNDS", "Blueprint", "Choice", "Compiled", "Form", "blueprint", "choose"]
 
 Form = Literal["plain", "empty", "stamped"]
 
 # Runs of a stamped module that its buffer has room for.
 STAMPED_ROUNDS = 32
+# The largest networks take minutes on a slow machine.
+_BUILD_TIMEOUT_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -106,23 +112,48 @@ def scheduled(found: Kernel, record: Record) -> Any:
     return schedule.mod["main"]
 
 
-def compile_module(
-    lowered: Lowered, choice: Choice, target: Target, library: Path, *, form: Form = "plain"
-) -> Compiled:
-    """Compile the model with its chosen programs to `library`; its weights are bound and travel in the library.
+@dataclass(frozen=True)
+class Blueprint:
+    """A module with its programs in place, ready for a compiler.
+
+    `module` is its JSON, `weights` the values of the parameters after the inputs; the rest as in `Compiled`.
+    """
+
+    module: str
+    weights: tuple[np.ndarray, ...]
+    tasks: tuple[str, ...]
+    calls: int
+    stamp_words: int
+
+    def compile(self, builder: Worker, target: Target, library: Path) -> Compiled:
+        """Compile to `library` in `builder`. Raises WorkerDied with the compiler's words if it refuses or crashes."""
+        stored = library.with_suffix(".weights.npz")
+        np.savez(stored, *self.weights)
+        request = {
+            "module": self.module,
+            "target": encode(target),
+            "weights": str(stored),
+            "library": str(library),
+        }
+        try:
+            builder.request("build_module", request, timeout_s=_BUILD_TIMEOUT_S)
+        finally:
+            stored.unlink(missing_ok=True)
+        return Compiled(library, self.tasks, self.calls, self.stamp_words)
+
+
+def blueprint(lowered: Lowered, choice: Choice, target: Target, *, form: Form = "plain") -> Blueprint:
+    """Put the chosen programs into the model; its weights travel in the library.
 
     Form "empty" keeps every call, buffer and weight but lets the kernels do nothing: what is left is the overhead. Form
     "stamped" takes one more input and writes down there when each kernel starts and ends.
     """
     import tvm
-    from tvm import relax
 
     from relay_passes.hoist_weights import apply_changes, weight_entries
-    from relay_passes.pipeline import executable_passes
     from relay_passes.stamp_calls import STAMP_WORDS, StampCalls
 
-    tvm_target = target.to_tvm()
-    module, sites = lowered.fuse(tvm_target, choice.wider)
+    module, sites = lowered.fuse(target.to_tvm(), choice.wider)
     by_key = {variant.kernel.key: (variant.kernel, choice.record[task]) for task, variant in choice.variant.items()}
     task_of = {variant.kernel.key: task for task, variant in choice.variant.items()}
     kernels = list(dict.fromkeys(site.kernel for site in sites))
@@ -134,18 +165,9 @@ def compile_module(
             module[name] = module[name].with_body(tvm.tirx.Evaluate(0))
         elif record is not None:
             module[name] = scheduled(found, record).without_attr("global_symbol")
-    parameters = module["main"].params[len(lowered.inputs) :]
-    values = {
-        var: tvm.runtime.tensor(apply_changes(lowered.state[entry["name"]], entry["changes"]))
-        for var, entry in zip(parameters, weight_entries(module), strict=True)
-    }
+    weights = tuple(apply_changes(lowered.state[entry["name"]], entry["changes"]) for entry in weight_entries(module))
     words = 1 + STAMP_WORDS * len(sites) * STAMPED_ROUNDS
     if form == "stamped":
         stamp = StampCalls({name: number for number, name in enumerate(kernels)}, words)
         module = stamp(module)  # type: ignore[operator]  # the decorator makes it a pass
-    module = relax.transform.BindParams("main", values)(module)
-    with tvm_target, tvm.transform.PassContext(opt_level=3):
-        module = executable_passes()(module)
-        executable = relax.build(module, target=tvm_target, relax_pipeline=None)
-    executable.export_library(str(library))
-    return Compiled(library, tuple(tasks), len(sites), words)
+    return Blueprint(tvm.ir.save_json(module), weights, tuple(tasks), len(sites), words)

@@ -7,12 +7,12 @@ import itertools
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tvm_prune.codec import encode
+from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
@@ -65,7 +65,7 @@ class Tuner:
         records: Records,
         settings: TuneSettings,
         *,
-        builders: Sequence[Worker],
+        builders: Builders,
         runner: Worker,
         progress: Callable[[TuneProgress], None] | None = None,
     ) -> None:
@@ -95,8 +95,8 @@ class Tuner:
                 wanted[kernel.key] = kernel
         if not wanted:
             return
-        for worker in (*self.builders, self.runner):
-            worker.start()
+        self.builders.start()
+        self.runner.start()
         built = self._build_all(list(wanted.values()))
         self._tried.update(dict.fromkeys(wanted, limit))
         for number, item in enumerate(built):
@@ -123,21 +123,12 @@ class Tuner:
             self.progress(TuneProgress(stage, done, total, self.trials, kernel.shape if kernel else ""))
 
     def _build_all(self, kernels: list[Kernel]) -> list[_Built]:
-        free = list(self.builders)
         built: list[_Built] = []
-        with ThreadPoolExecutor(len(free)) as pool:
-
-            def build(kernel: Kernel) -> _Built | None:
-                worker = free.pop()
-                try:
-                    return self._build(worker, kernel)
-                finally:
-                    free.append(worker)
-
-            for done, (kernel, item) in enumerate(zip(kernels, pool.map(build, kernels), strict=True), start=1):
-                self._report("build", done, len(kernels), kernel)
-                if item is not None:
-                    built.append(item)
+        items = self.builders.each(self._build, kernels)
+        for done, (kernel, item) in enumerate(zip(kernels, items, strict=True), start=1):
+            self._report("build", done, len(kernels), kernel)
+            if item is not None:
+                built.append(item)
         return built
 
     def _build(self, worker: Worker, kernel: Kernel) -> _Built | None:
