@@ -1,6 +1,7 @@
 """How good a network is and how it recovers: from a data set, or from two functions of the user."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -23,7 +24,7 @@ from tvm_prune.search.trial import Accuracy
 __all__ = ["DataQuality", "Quality", "UserQuality"]
 
 _GRADIENT_IMAGES = 1024
-_STATISTICS_IMAGES = 128
+_PROBED_AT_ONCE = 128
 
 
 class Quality(Protocol):
@@ -108,24 +109,22 @@ class DataQuality:
     def probe(self, module: nn.Module) -> float | None:
         """Return the mean cross-entropy on a fixed sample of the training split.
 
-        The statistics of batch norm no longer fit a pruned network and would hide how good it can be; they are taken
-        anew from the sample first (Li et al., EagleEye, ECCV 2020, section 3.3).
+        The statistics of batch norm no longer fit a pruned network and would hide how good it can be: those of the
+        sample itself take their place (after Li et al., EagleEye, ECCV 2020, section 3.3).
         """
         probed = copy.deepcopy(module).eval()
+        if len(self._sample) > 1:
+            for part in probed.modules():
+                if isinstance(part, _BatchNorm):
+                    part.train()
         inputs = normalised(self._sample.images, self._data)
-        norms = [part for part in probed.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
+        # Of nearly equal size, so that none is too small to have statistics.
+        pieces = math.ceil(len(self._sample) / _PROBED_AT_ONCE)
         with torch.inference_mode():
-            if norms:
-                probed(inputs[:_STATISTICS_IMAGES])
-            probed.eval()
             losses = [
                 functional.cross_entropy(probed(batch), labels, reduction="sum")
                 for batch, labels in zip(
-                    inputs.split(_STATISTICS_IMAGES), self._sample.labels.split(_STATISTICS_IMAGES), strict=True
+                    inputs.tensor_split(pieces), self._sample.labels.tensor_split(pieces), strict=True
                 )
             ]
         return float(sum(losses) / len(self._sample))
