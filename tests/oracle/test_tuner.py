@@ -67,9 +67,10 @@ class Builder:
 class Runner:
     """Times candidate n as n+1 microseconds, but candidate 2 as the fastest; dies in front of each of `deadly`."""
 
-    def __init__(self, *deadly: int, loads: bool = True) -> None:
+    def __init__(self, *deadly: int, loads: bool = True, late: bool = False) -> None:
         self.deadly = {f"candidate{number}" for number in deadly}
         self.loads = loads
+        self.late = late
         self.asked: list[list[str]] = []
 
     def start(self) -> None:
@@ -83,9 +84,12 @@ class Runner:
             raise WorkerDied("cannot open shared object file")
         for symbol in arguments["symbols"]:
             emit({"starting": symbol})
-            if symbol in self.deadly:
+            if symbol in self.deadly and not self.late:
                 raise WorkerDied("no answer within 30 s; stopped")
             emit({"symbol": symbol, "times_s": [self.seconds(symbol)] * 3})
+        for symbol in self.deadly.intersection(arguments["symbols"]):
+            emit({"starting": symbol})
+            raise WorkerDied("crashed with status -11")
         best = sorted(arguments["symbols"], key=self.seconds)[: arguments["finalists"]]
         return {symbol: [self.seconds(symbol)] * arguments["rounds"] for symbol in best}
 
@@ -170,6 +174,13 @@ def test_a_candidate_that_crashes_the_runner_is_left_out(records: Records, tuner
     assert best_program(records) == program_of(2)
     assert made.trials == 4
     assert not made.failures
+
+
+def test_a_candidate_that_crashes_in_a_later_turn_is_left_out_too(records: Records, tuner: Make) -> None:
+    made = tuner(Builder(), Runner(2, late=True))
+    made.tune([conv()])
+    assert made.trials == 4
+    assert best_program(records) == program_of(0)
 
 
 def test_what_was_timed_before_a_crash_counts(records: Records, tuner: Make) -> None:

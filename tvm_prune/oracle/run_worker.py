@@ -24,6 +24,9 @@ class _Loaded:
     inputs: list[Any]
 
 
+# Blocks of each candidate before the finalists are chosen.
+_TURNS = 3
+
 _modules: dict[str, _Loaded] = {}
 
 
@@ -49,14 +52,20 @@ def _packed(array: np.ndarray) -> Any:
 def time_kernels(arguments: Any, emit: Emit) -> Any:
     """Time the kernels `symbols` of `library` on random buffers of `buffers` ([shape, dtype] each).
 
-    Emits {symbol, times_s} for each as it is done, so that a crash costs one candidate; then times the `finalists`
-    best in alternating rounds, which a machine that changes speed cannot favour, and answers {symbol: [seconds, ...]}
-    for those.
+    Emits {symbol, times_s} for each as it is first timed, so that a crash costs one candidate. All are timed three
+    times in turns, then the `finalists` best for `rounds` more: a machine that changes its speed favours none. Answers
+    {symbol: [seconds, ...]}.
     """
     library = tvm.runtime.load_module(arguments["library"])
     buffers = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
     block_s = arguments["block_s"]
-    first: dict[str, float] = {}
+    calls: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
+
+    def block(symbol: str) -> float:
+        evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
+        return float(evaluate(*buffers).results[0])
+
     for symbol in arguments["symbols"]:
         emit({"starting": symbol})
         kernel = library[symbol]
@@ -64,21 +73,24 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
         begin = time.perf_counter()
         kernel(*buffers)
         once = max(time.perf_counter() - begin, 1e-6)
-        calls = max(2, min(1000, int(block_s / once)))
-        evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls, repeat=3)
-        times = [float(value) for value in evaluate(*buffers).results]
-        first[symbol] = statistics.median(times)
-        emit({"symbol": symbol, "times_s": times})
-    finalists = sorted(first, key=lambda symbol: first[symbol])[: arguments["finalists"]]
+        calls[symbol] = max(2, min(2000, int(block_s / once)))
+        times[symbol] = [block(symbol)]
+        emit({"symbol": symbol, "times_s": times[symbol]})
+    for _ in range(_TURNS - 1):
+        for symbol, values in times.items():
+            emit({"starting": symbol})
+            values.append(block(symbol))
+    finalists = sorted(times, key=lambda symbol: statistics.median(times[symbol]))[: arguments["finalists"]]
     rounds: dict[str, list[float]] = {symbol: [] for symbol in finalists}
     for _ in range(arguments["rounds"]):
         for symbol in finalists:
-            calls = max(2, min(2000, int(block_s / first[symbol])))
-            evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls, repeat=1)
-            rounds[symbol].append(float(evaluate(*buffers).results[0]))
+            emit({"starting": symbol})
+            rounds[symbol].append(block(symbol))
     # The machine may have changed its speed since: those left out must not look faster for it.
-    slower = max(1.0, statistics.median(statistics.median(rounds[symbol]) / first[symbol] for symbol in finalists))
-    return {**{symbol: [value * slower] for symbol, value in first.items() if symbol not in rounds}, **rounds}
+    medians = [statistics.median(rounds[symbol]) / statistics.median(times[symbol]) for symbol in finalists]
+    slower = max(1.0, statistics.median(medians))
+    left_out = {symbol: statistics.median(values) * slower for symbol, values in times.items() if symbol not in rounds}
+    return {**{symbol: [value] for symbol, value in left_out.items()}, **rounds}
 
 
 def load(arguments: Any, emit: Emit) -> Any:

@@ -205,6 +205,7 @@ class Tuner:
                 in_flight = started[-1]
                 message = f"{in_flight}: {error}"
                 self.trials += in_flight not in times
+                times.pop(in_flight, None)  # it ran before it crashed
                 remaining = [name for name in remaining if name not in times and name != in_flight]
                 continue
             times.update(final)
