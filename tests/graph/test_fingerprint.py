@@ -79,6 +79,17 @@ def test_the_digest_of_weights_changes_with_any_value(kind: torch.dtype) -> None
     assert weights_digest(module) != before
 
 
+def test_the_code_of_an_exported_program_counts() -> None:
+    inputs = (torch.zeros(1, 3, 4, 4),)
+    networks = [nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(size, stride=1)) for size in ((2, 3), (3, 2))]
+    one, other = (
+        CompressedModel(module=torch.export.export(module.eval(), inputs).module(), example_inputs=inputs)
+        for module in networks
+    )
+    assert fingerprint(one) != fingerprint(other)
+    assert family(one) != family(other)
+
+
 def test_pruned_networks_are_of_one_family() -> None:
     base = model()
     pruned = replace(base, module=prune_groups(base.module, base.example_inputs, {"inner": [0, 1]}))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.toy import SETTINGS, ToyOracle, ToyWorkbench, search
+from tests.search.toy import SETTINGS, WIDTHS, ToyOracle, ToyWorkbench, search, toy_of
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import GoalError
 from tvm_prune.graph.compressed import CompressedModel
@@ -62,6 +62,22 @@ def test_without_a_probe_the_importance_of_channels_steers(tmp_path: Path) -> No
         trial.proposal.steps for trial in tried(told) if trial.proposal
     ]
     assert latency(blind.accepted[-1]) < 0.25 * latency(blind.dense)
+
+
+def test_what_the_ceiling_holds_back_is_tried_before_deeper_cuts(tmp_path: Path) -> None:
+    class Harmless(ToyWorkbench):
+        """Group "one", which saves too little by itself, is the only one whose cut does not show in a probe."""
+
+        def probe(self, model: CompressedModel) -> float | None:
+            units = toy_of(model).kept
+            return 0.1 + 0.001 * sum(WIDTHS[name] - len(units[name]) for name in ("stem", "two"))
+
+    searcher = CPrune(replace(SETTINGS, beta=0.75))
+    searcher._ceiling.broken(1e-6)
+    first = tried(search(tmp_path, searcher=searcher, workbench=Harmless()))[0]
+    assert first.proposal is not None
+    assert {step.group for step in first.proposal.steps} & {"stem", "two"}
+    assert all(len(step.keep) >= step.width // 2 for step in first.proposal.steps)
 
 
 def test_a_step_aims_at_its_bite(tmp_path: Path) -> None:

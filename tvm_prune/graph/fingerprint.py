@@ -23,8 +23,8 @@ def fingerprint(model: CompressedModel) -> str:
 
     It covers names, types and settings of all modules, shapes and dtypes of parameters and buffers, the precision of
     each layer, the shapes of inputs and outputs, and the order of calls of the innermost modules with the shapes they
-    saw. Arithmetic written directly in a forward() shows only through those shapes. Raises InputShapeError if the
-    module does not run on its example inputs.
+    saw. Arithmetic written directly in a forward() shows only through those shapes, unless the module was traced: then
+    its code counts. Raises InputShapeError if the module does not run on its example inputs.
     """
     module = model.module
     content = {
@@ -69,7 +69,9 @@ def _described(tensor: torch.Tensor) -> list[Any]:
 
 
 def _settings(part: nn.Module) -> str:
-    """Return a leaf's settings as torch prints them (stride, padding, groups, eps ...)."""
+    """Return a leaf's settings as torch prints them (stride, padding, groups, eps ...), of a traced module its code."""
+    if isinstance(part, torch.fx.GraphModule):
+        return str(part.code)
     return part.extra_repr() if not part._modules else ""
 
 

@@ -84,7 +84,10 @@ class CPrune:
                 return (self._candidate(here, self._trying),)
             if self._close_refused():
                 continue
-            if not all_seen:
+            if held_back := known.held_back(options, ceiling=self._ceiling):
+                # Nothing less harmful is left, and deeper cuts would harm more.
+                self._ceiling.lift(held_back)
+            elif not all_seen:
                 known.window += self._settings.tasks_per_iteration
             elif not self._go_deeper(options):
                 self._stop = self._nothing_left()
