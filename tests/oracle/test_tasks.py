@@ -11,32 +11,44 @@ from tests.relay_passes.graphs import conv_graph
 from tvm_prune.oracle.lower import lower
 from tvm_prune.oracle.spaces.anatomy import dissect
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tasks import _padded_count, kernel, task_graph
+from tvm_prune.oracle.tasks import _padded_counts, _registers, kernel, task_graph
 
 TARGETS = [Target(vector_bits=bits) for bits in (128, 256, 512)]
 
 
-def vectors(count: int, lanes: int) -> int:
-    return count // max(width for width in range(1, lanes + 1) if count % width == 0)
-
-
 @given(channels=st.integers(1, 600), target=st.sampled_from(TARGETS))
-def test_a_padded_count_takes_the_fewest_vectors(channels: int, target: Target) -> None:
-    padded = _padded_count(channels, target)
-    fewest = -(-channels // target.lanes)
-    if padded is None:
-        assert channels < 3 or vectors(channels, target.lanes) == fewest
-    else:
-        assert channels < padded < channels + target.lanes + 4
-        assert padded % 4 == 0
-        assert vectors(padded, target.lanes) == fewest
+def test_padded_counts_fill_fewer_registers_each_and_the_last_whole_vectors(channels: int, target: Target) -> None:
+    counts = _padded_counts(channels, target)
+    filled = [_registers(count, target.lanes) for count in (channels, *counts)]
+    assert filled == sorted(set(filled), reverse=True)
+    assert all(channels < count < channels + target.lanes and count % 4 == 0 for count in counts)
+    if channels >= 3:
+        assert filled[-1] == -(-channels // target.lanes)
 
 
 @pytest.mark.parametrize(
-    ("channels", "padded"), [(1, None), (2, None), (3, 4), (7, 8), (11, 12), (16, None), (17, 20), (31, 32), (32, None)]
+    ("bits", "channels", "padded"),
+    [
+        (512, 2, ()),
+        (512, 3, (4,)),
+        (512, 7, (8,)),
+        (512, 11, (16,)),
+        (512, 16, ()),
+        (512, 17, (20, 32)),
+        (512, 31, (32,)),
+        (512, 32, ()),
+        (512, 44, (48,)),
+        (256, 12, (16,)),
+        (256, 20, (24,)),
+        (256, 26, (32,)),
+        (256, 28, (32,)),
+        (256, 24, ()),
+        (128, 6, (8,)),
+        (128, 12, ()),
+    ],
 )
-def test_padded_counts_on_wide_vectors(channels: int, padded: int | None) -> None:
-    assert _padded_count(channels, Target(vector_bits=512)) == padded
+def test_padded_counts_by_vector_width(bits: int, channels: int, padded: tuple[int, ...]) -> None:
+    assert _padded_counts(channels, Target(vector_bits=bits)) == padded
 
 
 def test_a_kernels_name_is_no_part_of_what_it_computes() -> None:

@@ -63,24 +63,26 @@ def kernel(function: Any) -> Kernel:
     return Kernel(key=str(tvm_ffi.structural_hash(tvm.IRModule({"main": plain}))), function=plain)
 
 
-def _padded_count(channels: int, target: Target) -> int | None:
-    """Return a larger count that may run faster than `channels`, None where whole vectors cover it as it is.
+def _registers(channels: int, lanes: int) -> int:
+    """Return how many registers `channels` fill at best: a vector of 7 is cut into 4 + 2 + 1."""
+    return min(channels // width * width.bit_count() for width in range(1, lanes + 1) if channels % width == 0)
 
-    A count is covered by vectors of its largest divisor that fits one. Where that takes more vectors than rounding up
-    would (17 = 17 x 1), or odd vectors, the next multiple of 4 that takes the fewest is worth a try.
+
+def _padded_counts(channels: int, target: Target) -> tuple[int, ...]:
+    """Return larger counts that may run faster than `channels` since they fill fewer registers; none if none do.
+
+    That is the next count of whole vectors and, where that computes many channels in vain (17 -> 32), the next multiple
+    of 4 that is better at all (17 -> 20).
     """
-
-    def vectors(count: int) -> int:
-        return count // max(lanes for lanes in range(1, target.lanes + 1) if count % lanes == 0)
-
-    fewest = -(-channels // target.lanes)
-    if channels < 3 or (channels % 4 == 0 and vectors(channels) == fewest):
-        return None
-    return next(
-        count
-        for count in range(-(-(channels + 1) // 4) * 4, channels + 4 * target.lanes, 4)
-        if vectors(count) == fewest
-    )
+    if channels < 3:
+        return ()
+    lanes = target.lanes
+    whole = -(-channels // lanes) * lanes if channels > lanes else 1 << (channels - 1).bit_length()
+    now = _registers(channels, lanes)
+    better = [count for count in range(channels // 4 * 4 + 4, whole + 1, 4) if _registers(count, lanes) < now]
+    if not better:
+        return ()
+    return (better[0], whole) if whole - better[0] >= 8 else (whole,)
 
 
 def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
@@ -97,14 +99,14 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
     variants: dict[str, dict[int | None, Variant]] = {
         found.key: {None: Variant(None, found)} for found in kernels.values()
     }
-    wider = {}
+    counts: dict[str, tuple[int, ...]] = {}
     for call, site in enumerate(sites):
         anatomy, name = anatomies[site.kernel], placeholders[call]
-        padded = _padded_count(anatomy.channels, target) if anatomy.kind in ("conv2d", "depthwise", "dense") else None
         # A kernel of two activations may still read a bias, which is no weight to widen.
-        if name is not None and padded is not None and lowered.state[name].ndim > 1:
-            wider[name] = padded
-    if wider:
+        if name is not None and anatomy.kind in ("conv2d", "depthwise", "dense") and lowered.state[name].ndim > 1:
+            counts[name] = _padded_counts(anatomy.channels, target)
+    for choice in range(max(map(len, counts.values()), default=0)):
+        wider = {name: found[choice] for name, found in counts.items() if choice < len(found)}
         padded_module, padded_sites = lowered.fuse(tvm_target, wider)
         assert len(padded_sites) == len(sites)
         made: dict[str, Kernel] = {}
