@@ -19,6 +19,7 @@ _KEPT = 20_000
 _Key = tuple[str, ...]
 # The kernel, its name, the type of its result.
 _Kernel = tuple[ir.BaseFunc, str, ir.Type]
+_CALL_TIR = ir.Op.get("relax.call_tir")
 _known: dict[_Key, _Kernel | None] = {}
 
 
@@ -35,7 +36,7 @@ def _written(stock: Any, call: relax.Call) -> _Kernel | None:
     # A builder of its own: in that of a module the name would depend on what else the module holds.
     builder = relax.BlockBuilder()
     made = stock(builder, call)
-    if not isinstance(made, relax.Call) or made.op != ir.Op.get("relax.call_tir") or len(made.args) != 2:
+    if not isinstance(made, relax.Call) or made.op != _CALL_TIR or len(made.args) != 2:
         return None
     kernel, arguments = made.args
     if not isinstance(arguments, relax.Tuple) or len(arguments.fields) != len(call.args):
@@ -58,7 +59,8 @@ def _remembering(stock: Any, target: str) -> Callable[[relax.BlockBuilder, relax
         if found is None:
             return stock(builder, call)
         kernel, name, result = found
-        return relax.call_tir(builder.add_func(kernel, name), relax.Tuple(list(call.args)), result)
+        arguments = [builder.add_func(kernel, name), relax.Tuple(list(call.args))]
+        return relax.Call(_CALL_TIR, arguments, None, [result])
 
     return legalize
 

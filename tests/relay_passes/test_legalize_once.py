@@ -24,8 +24,9 @@ def legalized(module: ir.IRModule) -> ir.IRModule:
         matmul_graph(2, 3, 4, bias=True),
         unary_graph((1, 4, 4, 3), lambda data: relax.op.nn.max_pool2d(data, pool_size=2, layout="NHWC")),
         unary_graph((2, 6), lambda data: relax.op.reshape(data, (3, 4))),
+        unary_graph((2, 6), lambda data: relax.op.split(data, 2, axis=1)),
     ],
-    ids=["conv", "depthwise", "matmul", "pool", "reshape"],
+    ids=["conv", "depthwise", "matmul", "pool", "reshape", "split"],
 )
 def test_the_graph_is_that_of_the_stock_pass_the_first_time_and_later(module: ir.IRModule) -> None:
     with TARGET:
