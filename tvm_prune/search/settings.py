@@ -156,21 +156,22 @@ _PAPER = CPruneSettings(
     final_lr=1e-4,
     batch_size=64,
 )
-_CPU = CPruneSettings(alpha=0.985, recovery=0.01)
+_CPU = CPruneSettings(alpha=0.97, recovery=0.01)
 # `make demo` ends by its budget of seconds before it has taken so many steps.
 _DEMO = CPruneSettings(
-    alpha=0.98,
-    recovery=0.01,
+    accuracy_drop=0.005,
+    alpha=0.975,
+    recovery=0.015,
     max_sparsity=0.95,
     tasks_per_iteration=3,
     counts_per_group=2,
     probe_images=128,
     bite=0.4,
     max_iterations=20,
-    trials_per_task=8,
+    trials_per_task=6,
     final_trials_per_task=8,
     short_term_steps=40,
-    final_steps=200,
+    final_steps=300,
     batch_size=64,
 )
 PRESETS: dict[str, CPruneSettings] = {"cpu": _CPU, "demo": _DEMO, "paper": _PAPER}
