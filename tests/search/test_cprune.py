@@ -80,6 +80,22 @@ def test_what_the_ceiling_holds_back_is_tried_before_deeper_cuts(tmp_path: Path)
     assert all(len(step.keep) >= step.width // 2 for step in first.proposal.steps)
 
 
+def test_steps_get_longer_while_no_accuracy_is_lost(tmp_path: Path) -> None:
+    def longest(outcome: Outcome, number: int) -> int:
+        proposal = outcome.accepted[number].proposal
+        assert proposal is not None
+        return max(step.width - len(step.keep) for step in proposal.steps)
+
+    settings = replace(SETTINGS, bite=0.0, counts_per_group=1, max_iterations=2)
+    unhurt = search(tmp_path / "unhurt", settings=settings, workbench=ToyWorkbench(damage=1e-4))
+    assert (longest(unhurt, 1), longest(unhurt, 2)) == (16, 32)
+    careful = replace(settings, accuracy_drop=0.02, max_iterations=1)
+    for damage, pace in ((1e-4, 2), (80.0, 1)):
+        searcher = CPrune(careful)
+        search(tmp_path / str(pace), settings=careful, searcher=searcher, workbench=ToyWorkbench(damage=damage))
+        assert searcher._pace == pace
+
+
 def test_a_step_aims_at_its_bite(tmp_path: Path) -> None:
     small = search(tmp_path / "small", settings=replace(SETTINGS, bite=0.02))
     large = search(tmp_path / "large", settings=replace(SETTINGS, bite=0.5))
@@ -107,17 +123,17 @@ def test_the_search_is_a_function_of_what_it_is_told(tmp_path: Path) -> None:
 def test_the_latency_floor_ends_the_search(tmp_path: Path) -> None:
     outcome = search(tmp_path, settings=replace(SETTINGS, latency_floor=0.5))
     assert outcome.stop_reason.startswith("latency floor reached: 0.")
-    assert len(outcome.accepted) == 3
+    assert len(outcome.accepted) == 4
 
 
 def test_a_latency_goal_ends_the_search(tmp_path: Path) -> None:
     outcome = search(tmp_path, settings=replace(SETTINGS, latency_goal_s=3e-4))
-    assert outcome.stop_reason.startswith("latency goal reached: 0.264 ms, asked for 0.300 ms")
+    assert outcome.stop_reason.startswith("latency goal reached: 0.242 ms, asked for 0.300 ms")
 
 
 def test_a_speedup_goal_ends_the_search(tmp_path: Path) -> None:
     outcome = search(tmp_path, settings=replace(SETTINGS, speedup_goal=2.0))
-    assert outcome.stop_reason == "speed-up goal reached: 2.26, asked for 2.00"
+    assert outcome.stop_reason == "speed-up goal reached: 2.47, asked for 2.00"
 
 
 def test_the_limit_of_steps_ends_the_search(tmp_path: Path) -> None:

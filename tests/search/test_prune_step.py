@@ -99,6 +99,13 @@ def test_many_counts_are_thinned_to_doubling_distances() -> None:
     assert keep_counts(width=512, least=64, stride=16, limit=4) == (496, 480, 448, 384)
 
 
+def test_at_a_faster_pace_the_nearest_count_is_further_away() -> None:
+    assert keep_counts(width=512, least=64, stride=16, limit=3, pace=4) == (448, 384, 256)
+    assert keep_counts(width=64, least=16, stride=16, limit=2, pace=2) == (32, 16)
+    assert keep_counts(width=64, least=16, stride=16, limit=2, pace=8) == (16,)
+    assert keep_counts(width=64, least=64, stride=16, limit=2, pace=2) == ()
+
+
 def test_few_counts_are_filled_up_with_half_strides() -> None:
     assert keep_counts(width=32, least=7, stride=16, limit=3) == (24, 16, 8)
 
@@ -127,11 +134,12 @@ def test_the_step_never_exceeds_half_the_width_and_never_cuts_a_whole_vector(fac
     stride=st.integers(1, 64),
     limit=st.integers(1, 5),
     below=st.none() | st.integers(1, 300),
+    pace=st.integers(1, 64),
 )
 def test_counts_fall_and_stay_inside_their_bounds(
-    width: int, least: int, stride: int, limit: int, below: int | None
+    width: int, least: int, stride: int, limit: int, below: int | None, pace: int
 ) -> None:
-    counts = keep_counts(width=width, least=least, stride=stride, limit=limit, below=below)
+    counts = keep_counts(width=width, least=least, stride=stride, limit=limit, below=below, pace=pace)
     assert len(counts) <= limit
     assert list(counts) == sorted(set(counts), reverse=True)
     assert all(least <= count < min(width, below or width) for count in counts)

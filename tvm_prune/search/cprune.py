@@ -51,6 +51,9 @@ class CPrune:
         self._ceiling = Ceiling()
         self._iterations = 0
         self._requirement = 0.0
+        # Steps are longer while accuracy is in no danger: above this half of what may be lost is left.
+        self._ample = 0.0
+        self._pace = 1
         self._original: dict[str, int] = {}
         self._incumbent: _Incumbent | None = None
         self._findings = Findings(latency_s=0.0, window=settings.tasks_per_iteration)
@@ -99,6 +102,7 @@ class CPrune:
             assert trial.accuracy is not None
             assert trial.groups is not None
             self._requirement = self._settings.requirement(trial.accuracy.fraction)
+            self._ample = (trial.accuracy.fraction + self._requirement) / 2
             self._original = {group.name: group.width for group in trial.groups}
             self._move_to(trial, relative=1.0)
         elif trial.proposal.price_only:
@@ -116,7 +120,9 @@ class CPrune:
         rise, promised = known.rise(bundle.steps), bundle.saved_s / known.own.latency_s
         if trial.state is State.ACCEPTED:
             assert trial.ratio is not None
+            assert trial.accuracy is not None
             self._iterations += 1
+            self._pace = 2 * self._pace if trial.accuracy.fraction >= self._ample else max(1, self._pace // 2)
             self._ceiling.held(rise)
             self._bite = min(self._settings.bite, 2 * self._bite)
             self._move_to(trial, relative=self._incumbent.relative * trial.ratio.median)
@@ -129,6 +135,7 @@ class CPrune:
                 known.refused.slow.append(bundle)
         elif trial.state is State.INACCURATE:
             self._ceiling.broken(rise)
+            self._pace = max(1, self._pace // 2)
             if rise is None:
                 self._bite = promised / 2
             if single:
@@ -159,7 +166,7 @@ class CPrune:
 
     def _options(self, here: _Incumbent) -> tuple[list[Option], bool]:
         """Return the options of the most costly tasks that still have any, and whether those are all such tasks."""
-        limits = Limits(above=self._above, below=self._findings.below, banned=frozenset(self._banned))
+        limits = Limits(above=self._above, below=self._findings.below, banned=frozenset(self._banned), pace=self._pace)
         found: dict[Steps, Option] = {}
         costly = 0
         for row in here.table.ranked():

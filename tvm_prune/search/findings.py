@@ -71,8 +71,8 @@ class Findings:
 
     def held_back(self, options: Sequence[Option], *, ceiling: Ceiling) -> list[float | None]:
         """Return by how much those of `options` raise the loss that save time but are over the ceiling."""
-        rises = [self.rise(option.steps) for option, _ in best_first(options, self.prices, incumbent=self.own)]
-        return [rise for rise in rises if not ceiling.allows(rise)]
+        over = [option for option in options if not ceiling.allows(self.rise(option.steps))]
+        return [self.rise(option.steps) for option, _ in best_first(over, self.prices, incumbent=self.own)]
 
     def pick(self, options: Sequence[Option], *, ceiling: Ceiling, bite: float, beta: float) -> Bundle | None:
         """Return the bundle to go on with, None if the options hold none that is allowed.
@@ -81,11 +81,8 @@ class Findings:
         add up. One that is not priced yet is returned for that.
         """
         own = self.own.latency_s
-        ranked = [
-            (option, saved)
-            for option, saved in best_first(options, self.prices, incumbent=self.own)
-            if ceiling.allows(self.rise(option.steps))
-        ]
+        allowed = [option for option in options if ceiling.allows(self.rise(option.steps))]
+        ranked = best_first(allowed, self.prices, incumbent=self.own)
         least_s = (1.0 - beta) * own
         while bundle := choose(ranked, target_s=bite * own, least_s=least_s, refused=self.refused):
             if len(bundle.options) == 1 or bundle.steps not in self.prices:

@@ -57,11 +57,15 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is closed by now: counts to stay above (accuracy), counts to go below (latency), groups to leave alone."""
+    """What is closed by now: counts to stay above (accuracy), counts to go below (latency), groups to leave alone.
+
+    `pace` is how many steps away the nearest count is.
+    """
 
     above: Mapping[str, int] = field(default_factory=dict)
     below: Mapping[str, int] = field(default_factory=dict)
     banned: frozenset[str] = frozenset()
+    pace: int = 1
 
 
 def best_units(scores: Sequence[float], count: int) -> tuple[int, ...]:
@@ -109,6 +113,7 @@ def options_of(
             stride=strides[group.name].units,
             limit=settings.counts_per_group,
             below=limits.below.get(group.name),
+            pace=limits.pace,
         )
     if not together:
         return tuple(_option([(group, count)], row, strides) for group in touched for count in counts[group.name])

@@ -80,12 +80,15 @@ def combine(steps: Sequence[int], *, width: int) -> Stride:
     return Stride(units=step, note=f"common multiple {wanted} is over half of {width}: step {step}")
 
 
-def keep_counts(*, width: int, least: int, stride: int, limit: int, below: int | None = None) -> tuple[int, ...]:
+def keep_counts(
+    *, width: int, least: int, stride: int, limit: int, below: int | None = None, pace: int = 1
+) -> tuple[int, ...]:
     """Return up to `limit` counts to try, largest first: multiples of `stride` from under `width` down to `least`.
 
-    Of many, those 1, 2, 4, 8 ... steps away. Of few, the stride is halved, at most twice and to even counts, and the
-    counts in between are added: programs with narrower vectors exist for them, and the oracle prices which are worth
-    it. With `below` (what has proved too small a step) only whole strides under it are left.
+    Of many, those 1, 2, 4, 8 ... times `pace` steps away, the last one where they end before. Of few, the stride is
+    halved, at most twice and to even counts, and the counts in between are added: programs with narrower vectors exist
+    for them, and the oracle prices which are worth it. With `below` (what has proved too small a step) only whole
+    strides under it are left.
     """
     step = stride
     top = width if below is None else min(width, below)
@@ -94,6 +97,7 @@ def keep_counts(*, width: int, least: int, stride: int, limit: int, below: int |
         if below is not None or len(counts) >= limit or step < 4 or step <= stride // 4:
             break
         step //= 2
-    if len(counts) > limit:
-        counts = [counts[index] for index in ((1 << power) - 1 for power in range(limit)) if index < len(counts)]
+    if counts and (len(counts) > limit or pace > 1):
+        places = dict.fromkeys(min((pace << power) - 1, len(counts) - 1) for power in range(limit))
+        counts = [counts[place] for place in places]
     return tuple(counts)

@@ -168,10 +168,10 @@ _DEMO = CPruneSettings(
     probe_images=128,
     bite=0.4,
     max_iterations=20,
-    trials_per_task=6,
-    final_trials_per_task=8,
+    trials_per_task=5,
+    final_trials_per_task=5,
     short_term_steps=40,
-    final_steps=300,
+    final_steps=200,
     batch_size=64,
 )
 PRESETS: dict[str, CPruneSettings] = {"cpu": _CPU, "demo": _DEMO, "paper": _PAPER}
