@@ -117,7 +117,7 @@ class Moody:
 def moody(*speeds: float) -> Bench:
     bench = Bench(cast(Worker, Moody(*speeds)), replace(BENCH, recovery_s=0.0))
     bench.add(Path("module.so"), [np.zeros(2)])
-    bench.set_canary(Path("canary.so"), "canary", [])
+    bench.set_canary({"library": "canary.so", "symbol": "canary", "buffers": []})
     return bench
 
 

@@ -36,6 +36,7 @@ def timing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "block_s": 1e-4,
         "finalists": 1,
         "rounds": 2,
+        "canary": None,
     }
 
 
@@ -56,6 +57,15 @@ def test_what_is_emitted_arrives_before_the_answer(runner: Worker, timing: dict[
     assert events[1]["symbol"] == "canary"
     assert [len(series) for series in answer.values()] == [2]
     assert all(seconds > 0 for seconds in answer["canary"])
+
+
+def test_kernels_are_timed_in_units_of_the_canary_beside_them(runner: Worker, timing: dict[str, Any]) -> None:
+    canary = {"library": timing["library"], "symbol": timing["symbols"][0], "buffers": timing["buffers"]}
+    usual = runner.request("usual_seconds", canary, timeout_s=30)
+    assert 1e-6 < usual < 1e-2
+    asked = {**timing, "block_s": 2e-3, "canary": {**canary, "usual_s": 7.0}}
+    answer = runner.request("time_kernels", asked, timeout_s=60)
+    assert all(1 < seconds < 49 for seconds in answer["canary"]), "the canary itself takes what it usually takes"
 
 
 def test_an_error_inside_a_function_keeps_the_process(runner: Worker) -> None:

@@ -74,9 +74,9 @@ class Bench:
         self._sources[name] = {"library": str(library), "name": name, "inputs": [pack(array) for array in inputs]}
         return name
 
-    def set_canary(self, library: Path, symbol: str, buffers: list[Any]) -> None:
-        """Use one kernel of a library as the fixed program that shows how fast the machine is just now."""
-        self._sources["canary"] = {"library": str(library), "name": "canary", "symbol": symbol, "buffers": buffers}
+    def set_canary(self, kernel: dict[str, Any]) -> None:
+        """Use a kernel (library, symbol, buffers) as the fixed program that shows how fast the machine is just now."""
+        self._sources["canary"] = {"name": "canary", **kernel}
 
     def remove(self, name: str) -> None:
         """Forget a module."""

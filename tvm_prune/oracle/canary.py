@@ -1,14 +1,69 @@
-"""The canary: one small convolution with one fixed program. When it is slow, the machine is slow, not the model."""
+"""The canary: one small convolution with one fixed program. When it is slow, the machine is slow, not the model.
 
+Kernels are tuned at different times, and what they cost is added up and compared. A machine that is half as fast for a
+minute would make what was tuned in it look dear, so every reading is set against the canary's beside it.
+"""
+
+import json
+import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tvm_prune.errors import ToolchainError
+from tvm_prune.files import write_atomically
 from tvm_prune.oracle.spaces import enumerate_candidates
 from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.worker import Worker, WorkerDied
 
-__all__ = ["build_canary"]
+__all__ = ["Canary", "build_canary"]
 
 _HEIGHT, _CHANNELS = 16, 32
+_FILE = "canary.json"
+_log = logging.getLogger(__name__)
+
+
+class Canary:
+    """The canary of one oracle: built when first needed; its usual speed is kept beside the records made by it."""
+
+    def __init__(self, target: Target, *, library: Path, records_folder: Path, runner: Worker) -> None:
+        self._target = target
+        self._library = library
+        self._path = records_folder / _FILE
+        self._runner = runner
+
+    @cached_property
+    def kernel(self) -> dict[str, Any]:
+        """What the run worker loads: library, symbol and buffers."""
+        symbol, buffers = build_canary(self._target, self._library)
+        return {"library": str(self._library), "symbol": symbol, "buffers": buffers}
+
+    @cached_property
+    def yardstick(self) -> dict[str, Any]:
+        """The kernel and `usual_s`, the seconds of one call that readings are set against.
+
+        Raises ToolchainError if it does not run.
+        """
+        known = self._known()
+        name = str(self._target)
+        if name not in known:
+            try:
+                known[name] = float(self._runner.request("usual_seconds", self.kernel, timeout_s=60))
+            except WorkerDied as error:
+                raise ToolchainError(
+                    f"a small kernel does not run ({error}); tvm-prune doctor MODEL says more"
+                ) from error
+            write_atomically(self._path, json.dumps(known) + "\n")
+        return {**self.kernel, "usual_s": known[name]}
+
+    def _known(self) -> dict[str, float]:
+        if not self._path.exists():
+            return {}
+        try:
+            return {str(name): float(seconds) for name, seconds in json.loads(self._path.read_text()).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            _log.warning("%s cannot be read (%s); the canary's usual speed is taken anew", self._path, error)
+            return {}
 
 
 def build_canary(target: Target, library: Path) -> tuple[str, list[Any]]:

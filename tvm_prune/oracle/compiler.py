@@ -18,6 +18,7 @@ from tvm_prune.graph.running import evaluating, random_like, tensors_of
 from tvm_prune.lock import machine_lock
 from tvm_prune.oracle.bench import Bench, BenchSettings
 from tvm_prune.oracle.builders import Builders
+from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
 from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, Form, blueprint
 from tvm_prune.oracle.parity import worst_difference
@@ -74,21 +75,24 @@ class CompilerOracle:
         self.records = Records(records_folder, target)
         self._runner = Worker("run", threads=target.threads)
         self._builders = Builders([Worker("build", threads=1) for _ in range(min(usable_cores(), 8))])
+        self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
+        self._canary = Canary(
+            target, library=Path(self._folder.name) / "canary.so", records_folder=records_folder, runner=self._runner
+        )
         self.tuner = Tuner(
             target,
             self.records,
             tuning or TuneSettings(),
             builders=self._builders,
             runner=self._runner,
+            canary=self._canary,
             progress=progress,
         )
         self._preparer = Preparer(target, self.records, self.tuner, allow_untuned=allow_untuned, clock=self._clock)
         self._bench = Bench(self._runner, bench or BenchSettings())
-        self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
         self._number = itertools.count()
         self._names: dict[str, str] = {}
         self._tables: dict[str, ProgramTable] = {}
-        self._has_canary = False
         self._builders.start()
         self._runner.start()
 
@@ -310,7 +314,7 @@ class CompilerOracle:
         return self._names[key]
 
     def _add(self, item: Prepared, compiled: Compiled) -> str:
-        self._ensure_canary()
+        self._bench.set_canary(self._canary.kernel)
         return self._bench.add(compiled.library, item.lowered.inputs, temporary=True)
 
     def _keep(self, key: str, name: str) -> None:
@@ -387,14 +391,3 @@ class CompilerOracle:
         overhead_s = median * median_share(times[empty], times[whole])
         cost = self._cost(model, median, spread, item.source, repeats=len(times[whole]))
         return ProgramTable(rows=tuple(rows), overhead_s=overhead_s, whole=cost)
-
-    def _ensure_canary(self) -> None:
-        """Compile the canary once: one convolution with a fixed program."""
-        if self._has_canary:
-            return
-        from tvm_prune.oracle.canary import build_canary
-
-        library = Path(self._folder.name) / "canary.so"
-        symbol, buffers = build_canary(self.target, library)
-        self._bench.set_canary(library, symbol, buffers)
-        self._has_canary = True

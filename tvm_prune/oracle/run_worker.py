@@ -3,6 +3,7 @@
 import base64
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,8 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     """Time the kernels `symbols` of `library` on random buffers of `buffers` ([shape, dtype] each).
 
     Emits {symbol, times_s} for each as it is first timed, so that a crash costs one candidate. All are timed three
-    times in turns, then the `finalists` best for `rounds` more: a machine that changes its speed favours none. Answers
+    times in turns, then the `finalists` best for `rounds` more: a machine that changes its speed favours none. With a
+    `canary` (null = none) every turn is set against that kernel's own time: seconds are those at its `usual_s`. Answers
     {symbol: [seconds, ...]}.
     """
     library = tvm.runtime.load_module(arguments["library"])
@@ -62,10 +64,13 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     calls: dict[str, int] = {}
     times: dict[str, list[float]] = {}
 
-    def block(symbol: str) -> float:
-        evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
-        return float(evaluate(*buffers).results[0])
+    speed = _speed(arguments["canary"], block_s)
 
+    def block(symbol: str, speed_now: float) -> float:
+        evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
+        return float(evaluate(*buffers).results[0]) * speed_now
+
+    now = speed()
     for symbol in arguments["symbols"]:
         emit({"starting": symbol})
         kernel = library[symbol]
@@ -74,23 +79,58 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
         kernel(*buffers)
         once = max(time.perf_counter() - begin, 1e-6)
         calls[symbol] = max(2, min(2000, int(block_s / once)))
-        times[symbol] = [block(symbol)]
+        times[symbol] = [block(symbol, now)]
         emit({"symbol": symbol, "times_s": times[symbol]})
     for _ in range(_TURNS - 1):
+        now = speed()
         for symbol, values in times.items():
             emit({"starting": symbol})
-            values.append(block(symbol))
+            values.append(block(symbol, now))
     finalists = sorted(times, key=lambda symbol: statistics.median(times[symbol]))[: arguments["finalists"]]
     rounds: dict[str, list[float]] = {symbol: [] for symbol in finalists}
     for _ in range(arguments["rounds"]):
+        now = speed()
         for symbol in finalists:
             emit({"starting": symbol})
-            rounds[symbol].append(block(symbol))
+            rounds[symbol].append(block(symbol, now))
     # The machine may have changed its speed since: those left out must not look faster for it.
     medians = [statistics.median(rounds[symbol]) / statistics.median(times[symbol]) for symbol in finalists]
     slower = max(1.0, statistics.median(medians))
     left_out = {symbol: statistics.median(values) * slower for symbol, values in times.items() if symbol not in rounds}
     return {**{symbol: [value] for symbol, value in left_out.items()}, **rounds}
+
+
+def _speed(canary: Any, block_s: float) -> Callable[[], float]:
+    """Return a function that says how fast the machine is just now, 1 = as usual."""
+    if canary is None:
+        return lambda: 1.0
+    block = _blocks_of(canary, block_s)
+    return lambda: float(canary["usual_s"]) / block()
+
+
+def _blocks_of(kernel: Any, block_s: float) -> Callable[[], float]:
+    """Return a function that times `kernel` (library, symbol, buffers) for a block: seconds of one call."""
+    name = f"blocks of {kernel['library']}"
+    if name not in _modules:
+        load({"name": name, **kernel}, lambda value: None)
+    loaded = _modules[name]
+    calls = _calls(loaded, block_s)
+
+    def block() -> float:
+        evaluate = loaded.holder.time_evaluator(loaded.symbol, tvm.cpu(), number=calls, repeat=1)
+        return float(evaluate(*loaded.inputs).results[0])
+
+    return block
+
+
+def usual_seconds(arguments: Any, emit: Emit) -> float:
+    """Return the seconds of one call of a kernel (library, symbol, buffers) when nothing holds the machine up."""
+    block = _blocks_of(arguments, 1e-3)
+    values = []
+    for _ in range(60):
+        time.sleep(0.005)
+        values.append(block())
+    return sorted(values)[len(values) // 5]
 
 
 def load(arguments: Any, emit: Emit) -> Any:
@@ -190,4 +230,5 @@ FUNCTIONS = {
     "time_kernels": time_kernels,
     "time_modules": time_modules,
     "unload": unload,
+    "usual_seconds": usual_seconds,
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from tvm_prune.codec import encode
 from tvm_prune.oracle.builders import Builders
+from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
@@ -67,6 +68,7 @@ class Tuner:
         *,
         builders: Builders,
         runner: Worker,
+        canary: Canary | None = None,
         progress: Callable[[TuneProgress], None] | None = None,
     ) -> None:
         self.target = target
@@ -74,6 +76,7 @@ class Tuner:
         self.settings = settings
         self.builders = builders
         self.runner = runner
+        self.canary = canary
         self.progress = progress
         self.failures: dict[str, Failure] = {}
         self.trials = 0
@@ -195,6 +198,7 @@ class Tuner:
                 "block_s": self.settings.block_s,
                 "finalists": self.settings.finalists,
                 "rounds": self.settings.rounds,
+                "canary": None if self.canary is None else self.canary.yardstick,
             }
             try:
                 final = self.runner.request("time_kernels", request, timeout_s=self.settings.run_timeout_s, emit=note)
