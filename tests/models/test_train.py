@@ -80,6 +80,12 @@ def test_training_leaves_the_callers_random_state_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.timeout(60)
+def test_a_strided_pointwise_convolution_of_few_channels_does_not_train_for_ever() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    assert train(net, bright_data(), TrainSettings(steps=8, batch_size=64)).steps == 8
+
+
 @pytest.mark.parametrize("settings", [SHORT, replace(SHORT, epochs=None, steps=14), replace(SHORT, ema=0.9)])
 @pytest.mark.parametrize("killed_at", [4, 6, 9])
 def test_a_killed_training_goes_on_as_if_never_stopped(settings: TrainSettings, killed_at: int, tmp_path: Path) -> None:

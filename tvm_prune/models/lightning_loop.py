@@ -40,9 +40,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Everything one training needs; `module` is trained in place."""
+    """Everything one training needs; `module`, whose filters are in `memory_format`, is trained in place."""
 
     module: nn.Module
+    memory_format: torch.memory_format
     data: DataSet
     batches: TrainBatches
     settings: TrainSettings
@@ -130,7 +131,8 @@ class _Learner(LightningModule):
         self._losses = []
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        inputs, labels = batch
+        images, labels = batch
+        inputs = images.contiguous(memory_format=self.plan.memory_format)
         settings = self.plan.settings
         logits = checked_logits(self.module(inputs), self.plan.data)
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)

@@ -16,6 +16,7 @@ from tvm_prune.codec import decode, encode
 from tvm_prune.errors import ConfigError
 from tvm_prune.models.datasets.batches import TrainBatches
 from tvm_prune.models.datasets.dataset import DataSet
+from tvm_prune.models.memory_format import training_format
 from tvm_prune.models.train_settings import Epoch, Progress, TrainResult, TrainSettings
 
 __all__ = ["Epoch", "Progress", "TrainResult", "TrainSettings", "train"]
@@ -51,11 +52,13 @@ def train(
     # Lightning takes seconds to import; a call that failed above should not wait for it.
     from tvm_prune.models.lightning_loop import Fit, fit
 
-    student = _in_format(copy.deepcopy(module), torch.channels_last)
+    memory_format = training_format(module)
+    student = _in_format(copy.deepcopy(module), memory_format)
     batches = TrainBatches(data.train, data, batch_size=settings.batch_size, seed=settings.seed)
     trained, steps, seconds, history = fit(
         Fit(
             module=student,
+            memory_format=memory_format,
             data=data,
             batches=batches,
             settings=settings,

@@ -1,6 +1,6 @@
 """What a model costs on a device, where the figure comes from, and how two models compare."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from tvm_prune.codec import STRICT
@@ -44,10 +44,6 @@ class Cost:
     bytes: int
     provenance: Provenance
     __pydantic_config__ = STRICT
-
-    def with_overhead(self, overhead_s: float) -> "Cost":
-        """Return a predicted cost with what the calls take beside the programs (a table's overhead row)."""
-        return replace(self, latency_s=self.latency_s + overhead_s)
 
     def __str__(self) -> str:
         return (

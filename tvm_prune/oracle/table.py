@@ -1,6 +1,6 @@
 """The program table: task <-> layers <-> program of one model on one target. What CPrune reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_prune.codec import STRICT
 from tvm_prune.oracle.cost import Cost
@@ -48,6 +48,17 @@ class ProgramTable:
     def explained_s(self) -> float:
         """Rows in place + overhead, in seconds; its distance from `whole.latency_s` is what is not understood."""
         return sum(row.total_s for row in self.rows) + self.overhead_s
+
+    def in_place(self, estimate: Cost) -> Cost:
+        """Return what a model like this one costs as a whole, from the sum of its programs alone.
+
+        The sum is scaled as this model's own sum is, and its overhead is added: programs alone have their weights hot
+        and are timed in units of the canary.
+        """
+        alone_s = sum(row.isolated_s * row.task.weight for row in self.rows)
+        kernels_s = self.whole.latency_s - self.overhead_s
+        factor = kernels_s / alone_s if alone_s > 0 and kernels_s > 0 else 1.0
+        return replace(estimate, latency_s=estimate.latency_s * factor + self.overhead_s)
 
     def share(self, row: Row) -> float:
         """Return the part of the explained time that `row` takes, 0..1."""

@@ -71,9 +71,7 @@ def plan(workbench: Workbench, oracle: CostOracle, settings: CPruneSettings) -> 
         if group.prunable
     ]
     smallest = workbench.build(dense, tuple(step for step in thinnest if len(step.keep) < step.width))
-    greatest, least = (
-        _compiled(answer).with_overhead(table.overhead_s) for answer in oracle.estimate([dense, smallest])
-    )
+    greatest, least = (table.in_place(_compiled(answer)) for answer in oracle.estimate([dense, smallest]))
     found = Plan(
         table=table,
         groups=groups,

@@ -17,6 +17,7 @@ from tvm_prune.lock import machine_lock
 from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.datasets.dataset import DataSet
 from tvm_prune.models.evaluate import Score, evaluate
+from tvm_prune.models.memory_format import training_format
 from tvm_prune.models.train import train
 from tvm_prune.models.train_settings import Progress, TrainSettings
 from tvm_prune.search.trial import Accuracy
@@ -132,10 +133,8 @@ class DataQuality:
     def gradients(self, module: nn.Module) -> Gradients:
         """Return the mean gradient of the cross-entropy over a fixed sample of the training split."""
         sample, size = self._gradient_sample, self._short.batch_size
-        batches = (
-            (normalised(sample.images[start : start + size], self._data), sample.labels[start : start + size])
-            for start in range(0, len(sample), size)
-        )
+        inputs = normalised(sample.images, self._data).contiguous(memory_format=training_format(module))
+        batches = zip(inputs.split(size), sample.labels.split(size), strict=True)
         return accumulate_gradients(module, batches, functional.cross_entropy)
 
 

@@ -73,9 +73,7 @@ class TrialRunner:
                 number=first + index,
                 proposal=proposal,
                 state=State.FAILED if isinstance(answer, Failure) else State.PRICED,
-                cost=None
-                if isinstance(answer, Failure)
-                else answer.with_overhead(_overhead_s(trials[proposal.parent])),
+                cost=None if isinstance(answer, Failure) else _in_place(answer, trials[proposal.parent]),
                 probe_loss=loss,
                 note=_failure_text(answer) if isinstance(answer, Failure) else "",
                 seed=trial_seed(self.run_seed, first + index),
@@ -134,9 +132,9 @@ class TrialRunner:
         return closed(replace(trial, cost=table.whole, table=table, groups=groups), State.ACCEPTED)
 
 
-def _overhead_s(parent: Trial) -> float:
-    """Return what the calls of a model cost beside its programs: from the journal, so that a resume prices alike."""
-    return 0.0 if parent.table is None else parent.table.overhead_s
+def _in_place(estimate: Cost, parent: Trial) -> Cost:
+    """Return a price as of the parent's module: by its table in the journal, so that a resume prices alike."""
+    return estimate if parent.table is None else parent.table.in_place(estimate)
 
 
 def _failure_text(failure: Failure) -> str:
