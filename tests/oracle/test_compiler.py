@@ -360,6 +360,17 @@ def test_a_module_that_does_not_compile_whole_is_a_failure(
         oracle.export_library(fresh, tmp_path / "x.so")
 
 
+def test_a_pass_that_refuses_a_module_costs_that_module_only(
+    oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object, **__: object) -> None:
+        raise RuntimeError("Check failed:\nno such buffer")
+
+    monkeypatch.setattr(compiler_module, "blueprint", refusing)
+    failure = Failure(stage="build", message="compiling the whole module failed: no such buffer")
+    assert oracle.cost(mixed(12)) == failure
+
+
 def test_a_compiler_that_crashes_on_a_module_costs_that_module_only(
     oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

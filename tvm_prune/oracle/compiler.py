@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tvm_prune.errors import ParityError, ToolchainError
+from tvm_prune.errors import ParityError, RecordsError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import count
 from tvm_prune.graph.fingerprint import fingerprint
@@ -289,17 +289,19 @@ class CompilerOracle:
 
     def _build(self, item: Prepared, *forms: Form, library: Path | None = None) -> list[Compiled]:
         """Compile the module in each of `forms`, several at once; `library` is where one form goes."""
+        # Never a path used before: the loader would run the old code.
+        paths = [library or Path(self._folder.name) / f"{form}{next(self._number)}.so" for form in forms]
+
+        def build(builder: Worker, work: tuple[Blueprint, Path]) -> Compiled:
+            return work[0].compile(builder, self.target, work[1])
+
         with self._clock("build"):
-            drafts = [blueprint(item.lowered, item.choice, self.target, form=form) for form in forms]
-            # Never a path used before: the loader would run the old code.
-            paths = [library or Path(self._folder.name) / f"{form}{next(self._number)}.so" for form in forms]
-
-            def build(builder: Worker, work: tuple[Blueprint, Path]) -> Compiled:
-                return work[0].compile(builder, self.target, work[1])
-
             try:
+                drafts = [blueprint(item.lowered, item.choice, self.target, form=form) for form in forms]
                 return list(self._builders.each(build, list(zip(drafts, paths, strict=True))))
-            except WorkerDied as error:
+            except RecordsError:
+                raise  # a broken set-up, no property of this model
+            except (RuntimeError, WorkerDied) as error:
                 reason = str(error).strip().splitlines()[-1]
                 raise _BuildFailed(f"compiling the whole module failed: {reason}") from error
 
