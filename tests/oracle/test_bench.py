@@ -122,14 +122,29 @@ def moody(*speeds: float) -> Bench:
 
 
 def test_a_machine_that_has_become_slow_is_waited_for() -> None:
-    bench = moody(1.0, 1.0, 1.3, 1.3, 1.0)
+    bench = moody(1.0, 1.0, 1.3, 1.2, 1.0)
     for _ in range(3):
         assert bench.times(["module0"]) == {"module0": [10.0] * BENCH.blocks}
     assert bench.measurements == 5
 
 
 def test_a_machine_that_stays_slow_gives_what_it_can() -> None:
-    bench = moody(*[1.0] * 4, *[1.3] * 3, 1.2)
+    bench = moody(*[1.0] * 4, 1.5, 1.4, 1.3, 1.2)
     for _ in range(4):
         bench.times(["module0"])
     assert bench.times(["module0"]) == {"module0": [12.0] * ((BENCH.blocks + 1) // 2)}
+
+
+def test_a_machine_that_a_rest_does_not_help_is_not_waited_for_again() -> None:
+    bench = moody(*[1.0] * 4, 1.3, 1.3, 1.0)
+    for _ in range(4):
+        bench.times(["module0"])
+    assert bench.times(["module0"]) == {"module0": [13.0] * ((BENCH.blocks + 1) // 2)}
+    assert bench.measurements == 6
+
+
+def test_who_is_not_patient_takes_a_slow_machine_as_it_is() -> None:
+    bench = moody(*[1.0] * 4, 1.3, 1.0)
+    for _ in range(4):
+        bench.times(["module0"])
+    assert bench.times(["module0"], patient=False) == {"module0": [13.0] * ((BENCH.blocks + 1) // 2)}

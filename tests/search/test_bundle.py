@@ -3,14 +3,16 @@
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.search.bundle import Bundle, Refused, choose
 from tvm_prune.search.options import Option
+from tvm_prune.search.ranking import Gain
 
 
-def option(name: str) -> Option:
-    return Option(steps=(PruneStep(group=name, width=2, keep=(0,)),), loss=1.0, note="")
+def option(name: str, keep: int = 3) -> Option:
+    return Option(steps=(PruneStep(group=name, width=4, keep=tuple(range(keep))),), loss=1.0, note="")
 
 
 A, B, C = option("a"), option("b"), option("c")
-RANKED = [(A, 0.3), (B, 0.2), (C, 0.1)]
+RANKED = [Gain(option=A, saved_s=0.3), Gain(option=B, saved_s=0.2), Gain(option=C, saved_s=0.1)]
+DEEPER = option("a", 1)
 
 
 def names(bundle: Bundle | None) -> str:
@@ -44,3 +46,24 @@ def test_more_than_an_inaccurate_bundle_is_not_tried() -> None:
 def test_a_failed_bundle_is_not_tried_again() -> None:
     failed = Bundle(options=(A,), saved_s=0.3)
     assert picked(target=0.0, refused=Refused(failed=[failed])) == "ab"
+
+
+def test_a_deeper_cut_takes_the_place_of_the_shallower_one() -> None:
+    ranked = [*RANKED[:2], Gain(option=DEEPER, saved_s=0.25)]
+    bundle = choose(ranked, target_s=0.7, least_s=0.01, refused=Refused())
+    assert bundle is not None
+    assert bundle.options == (DEEPER, B)
+    assert round(bundle.saved_s, 6) == 0.75
+
+
+def test_what_goes_deeper_than_an_inaccurate_bundle_is_not_tried() -> None:
+    ranked = [*RANKED[:2], Gain(option=DEEPER, saved_s=0.25)]
+    inaccurate = Bundle(options=(B, A), saved_s=0.5)
+    bundle = choose(ranked, target_s=0.7, least_s=0.01, refused=Refused(inaccurate=[inaccurate]))
+    assert bundle is not None
+    assert bundle.options == (A,)
+
+
+def test_what_a_slow_bundle_goes_beyond_is_not_tried() -> None:
+    slow = Bundle(options=(DEEPER, B), saved_s=0.5)
+    assert picked(target=0.0, refused=Refused(slow=[slow])) == "abc"

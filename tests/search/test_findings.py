@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.search.findings import Findings
-from tvm_prune.search.options import Option, Price
+from tvm_prune.search.options import Option
+from tvm_prune.search.ranking import Price
 
 
 def option(group: str, *keep: int, width: int = 4) -> Option:

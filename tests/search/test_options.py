@@ -7,9 +7,9 @@ import pytest
 
 from tests.search.toy import SETTINGS, WIDTHS, search
 from tvm_prune.oracle.table import ProgramTable, Row
-from tvm_prune.search.options import Limits, Option, Price, best_first, best_units, options_of, prune_to
+from tvm_prune.search.options import Limits, Option, best_units, options_of
 from tvm_prune.search.settings import CPruneSettings
-from tvm_prune.search.trial import ScoredGroup, Trial
+from tvm_prune.search.trial import Trial
 
 
 @pytest.fixture(scope="module")
@@ -81,62 +81,6 @@ def test_a_row_without_a_program_falls_back_and_says_so(dense: Trial) -> None:
 def test_the_units_of_the_highest_scores_stay_and_ties_keep_the_lower() -> None:
     assert best_units([1.0, 3.0, 1.0, 2.0], 3) == (0, 1, 3)
     assert best_units([], 0) == ()
-
-
-def group(name: str, scores: tuple[float, ...], outputs: int = 1) -> ScoredGroup:
-    return ScoredGroup(
-        name=name,
-        width=len(scores),
-        prunable=True,
-        reason="",
-        scores=scores,
-        outputs={f"{name}{number}": 1 for number in range(outputs)},
-        inputs={},
-    )
-
-
-def at(latency_s: float, probe_loss: float | None = None) -> Price:
-    return Price(latency_s=latency_s, probe_loss=probe_loss)
-
-
-def option(name: str, keep: int, *, loss: float) -> Option:
-    return Option(steps=(prune_to(group(name, (1.0,) * 8), keep),), loss=loss, note="")
-
-
-def test_the_best_seconds_per_importance_come_first_one_option_a_group() -> None:
-    first, second, third = option("a", 6, loss=1.0), option("a", 4, loss=4.0), option("b", 6, loss=0.1)
-    prices = {first.steps: at(0.8), second.steps: at(0.6), third.steps: at(0.95)}
-    ranked = best_first([first, second, third], prices, incumbent=at(1.0))
-    assert [(found.text, round(saved, 3)) for found, saved in ranked] == [("b 8 -> 6", 0.05), ("a 8 -> 6", 0.2)]
-
-
-def test_a_count_that_costs_more_than_a_larger_one_is_never_taken() -> None:
-    larger, smaller = option("a", 6, loss=1.0), option("a", 5, loss=0.5)
-    prices = {larger.steps: at(0.8), smaller.steps: at(0.9)}
-    ranked = best_first([smaller, larger], prices, incumbent=at(1.0))
-    assert [found.text for found, _ in ranked] == ["a 8 -> 6"]
-
-
-def test_what_cannot_be_built_or_saves_nothing_is_left_out() -> None:
-    unbuilt, slower = option("a", 6, loss=1.0), option("b", 6, loss=1.0)
-    prices = {unbuilt.steps: None, slower.steps: at(1.0)}
-    assert best_first([unbuilt, slower], prices, incumbent=at(1.0)) == []
-
-
-def test_a_probed_loss_outweighs_the_importance_of_channels() -> None:
-    important, harmful = option("a", 6, loss=2.0), option("b", 6, loss=1.0)
-    prices = {important.steps: at(0.8, 0.55), harmful.steps: at(0.8, 0.9)}
-    ranked = best_first([important, harmful], prices, incumbent=at(1.0, 0.5))
-    assert [found.text for found, _ in ranked] == ["a 8 -> 6", "b 8 -> 6"]
-    ranked = best_first([important, harmful], prices, incumbent=at(1.0))
-    assert [found.text for found, _ in ranked] == ["b 8 -> 6", "a 8 -> 6"]
-
-
-def test_where_the_probe_shows_no_harm_importance_decides() -> None:
-    more, less = option("a", 6, loss=2.0), option("b", 6, loss=1.0)
-    prices = {more.steps: at(0.8, 0.4), less.steps: at(0.8, 0.5)}
-    ranked = best_first([more, less], prices, incumbent=at(1.0, 0.5))
-    assert [found.text for found, _ in ranked] == ["b 8 -> 6", "a 8 -> 6"]
 
 
 def test_a_group_that_many_layers_share_loses_more(dense: Trial) -> None:

@@ -123,6 +123,12 @@ class ToyWorkbench:
             kept[step.group] = tuple(kept[step.group][unit] for unit in step.keep)
         return model_of(kept)
 
+    def refit(
+        self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
+    ) -> CompressedModel:
+        self.event()
+        return model
+
     def finetune(self, model: CompressedModel, *, steps: int, seed: int, final: bool = False) -> CompressedModel:
         self.event()
         return model_of(toy_of(model).kept, self.recovery - (seed % 1000) * 1e-6)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from tvm_prune.compress.step import PruneStep, Step
 from tvm_prune.errors import PruningError, RecipeError
 from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.graph.groups import near, trace
+from tvm_prune.graph.groups import Traced, cuts_of, near, trace
 from tvm_prune.graph.surgery import prune_traced
 
-__all__ = ["apply_steps", "check_step"]
+__all__ = ["apply_steps", "check_step", "kept_outputs"]
 
 
 def apply_steps(model: CompressedModel, steps: Sequence[Step]) -> CompressedModel:
@@ -21,6 +21,29 @@ def apply_steps(model: CompressedModel, steps: Sequence[Step]) -> CompressedMode
     if not steps:
         return model
     traced = trace(model.module, model.example_inputs)
+    try:
+        module = prune_traced(model.module, traced, _combined(model, traced, steps))
+    except PruningError as error:
+        raise RecipeError(f"the recipe cannot be applied: {error}") from error
+    return replace(model, module=module)
+
+
+def kept_outputs(model: CompressedModel, steps: Sequence[Step]) -> dict[str, tuple[int, ...]]:
+    """Return, for each convolution and linear layer that `steps` thin, the output channels of `model` that it keeps.
+
+    Raises RecipeError for a step that does not fit the model.
+    """
+    traced = trace(model.module, model.example_inputs)
+    kept = {}
+    for (layer, kind, side), removed in cuts_of(traced.groups, _combined(model, traced, steps)).items():
+        if side == "out" and kind in ("conv", "linear"):
+            weight = model.module.get_parameter(f"{layer}.weight")
+            kept[layer] = tuple(channel for channel in range(weight.shape[0]) if channel not in set(removed.tolist()))
+    return kept
+
+
+def _combined(model: CompressedModel, traced: Traced, steps: Sequence[Step]) -> dict[str, tuple[int, ...]]:
+    """Return which units of each group are left after all `steps`."""
     widths = {group.name: group.width for group in traced.groups}
     keep: dict[str, tuple[int, ...]] = {}
     for number, step in enumerate(steps, start=1):
@@ -37,11 +60,7 @@ def apply_steps(model: CompressedModel, steps: Sequence[Step]) -> CompressedMode
                 "Apply the recipe to the model it was made from, with all its steps in order."
             )
         keep[step.group] = tuple(present[unit] for unit in step.keep)
-    try:
-        module = prune_traced(model.module, traced, keep)
-    except PruningError as error:
-        raise RecipeError(f"the recipe cannot be applied: {error}") from error
-    return replace(model, module=module)
+    return keep
 
 
 def check_step(step: PruneStep, *, number: int) -> None:

@@ -63,7 +63,13 @@ def _quality(
     short = final if short_like_final else replace(common, lr=settings.short_term_lr)
     teacher = dense.module if settings.distill_weight else None
     return DataQuality(
-        data, short=short, final=final, teacher=teacher, probe_images=settings.probe_images, progress=progress
+        data,
+        short=short,
+        final=final,
+        teacher=teacher,
+        probe_images=settings.probe_images,
+        refit_images=settings.refit_images,
+        progress=progress,
     )
 
 

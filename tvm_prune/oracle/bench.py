@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ def unpack(packed: Any) -> np.ndarray:
 _MOST_LOADS = 100
 # Readings of one measurement at most while the machine is slower than usual.
 _MOST_ATTEMPTS = 4
+# A rest that leaves the canary above this part of what it took before was of no use.
+_RELIEF = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +106,14 @@ class Bench:
         stamped: str | None = None,
         stamp_words: int = 0,
         stamp_runs: int = 0,
+        patient: bool = True,
     ) -> dict[str, list[Any]]:
         """Return seconds of one call for every name and round; rounds in which the canary was slow are left out.
 
-        Where that leaves less than half a reading, the machine is given a rest and read again, a few times; if it never
-        comes back to its usual speed, the best half of what there is must do. With `stamped`, that name's series holds
-        {kernel number: seconds} of one run for each round. Raises WorkerDied.
+        Where that leaves less than half a reading, the machine is given a rest and read again, a few times. If it does
+        not come back to its usual speed, if a rest was of no use, or if not `patient`, the best half of what there is
+        must do. With `stamped`, that name's series holds {kernel number: seconds} of one run for each round. Raises
+        WorkerDied.
         """
         self._refresh()
         everything = [*names, *(["canary"] if "canary" in self._sources else [])]
@@ -125,7 +130,8 @@ class Bench:
         }
         found: dict[str, list[Any]] = {}
         enough = (self.settings.blocks + 1) // 2
-        for attempt in range(_MOST_ATTEMPTS):
+        now_s = math.inf
+        for attempt in range(_MOST_ATTEMPTS if patient else 1):
             time.sleep(attempt * self.settings.recovery_s)
             answer = self.runner.request("time_modules", request, timeout_s=self.settings.timeout_s)
             self.measurements += 1
@@ -133,9 +139,10 @@ class Bench:
                 found.setdefault(name, []).extend(values)
             if "canary" not in answer:
                 return found
-            self._canary_s.append(percentile(answer["canary"], 25))
+            before_s, now_s = now_s, percentile(answer["canary"], 25)
+            self._canary_s.append(now_s)
             steady = steady_rounds(found["canary"], usual(self._canary_s))
-            if len(steady) >= enough:
+            if len(steady) >= enough or now_s > _RELIEF * before_s:
                 break
         rounds = steady if len(steady) >= enough else best_rounds(found["canary"], enough)
         found.pop("canary")

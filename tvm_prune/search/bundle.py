@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.search.options import Option
+from tvm_prune.search.ranking import Gain
 
 __all__ = ["Bundle", "Refused", "choose"]
 
@@ -24,9 +25,14 @@ class Bundle:
         return tuple(step for option in self.options for step in option.steps)
 
     @property
-    def key(self) -> frozenset[Steps]:
-        """What makes two bundles the same."""
-        return frozenset(option.steps for option in self.options)
+    def kept(self) -> dict[str, int]:
+        """Channels left of each group that shrinks."""
+        return {step.group: len(step.keep) for step in self.steps}
+
+    def covers(self, other: "Bundle") -> bool:
+        """Whether this one thins every group of `other` at least as much."""
+        kept = self.kept
+        return all(group in kept and kept[group] <= count for group, count in other.kept.items())
 
 
 @dataclass
@@ -42,26 +48,26 @@ class Refused:
     harmful: list[Bundle] = field(default_factory=list)
 
     def allows(self, bundle: Bundle) -> bool:
-        """Whether `bundle` is no part of a slow one, holds no inaccurate or harmful one, and is not a failed one."""
+        """Whether `bundle` is within no slow one, covers no inaccurate or harmful one and is no failed one."""
         return not (
-            any(bundle.key <= refused.key for refused in self.slow)
-            or any(bundle.key >= refused.key for refused in [*self.inaccurate, *self.harmful])
-            or any(bundle.key == refused.key for refused in self.failed)
+            any(refused.covers(bundle) for refused in self.slow)
+            or any(bundle.covers(refused) for refused in [*self.inaccurate, *self.harmful])
+            or any(bundle.kept == refused.kept for refused in self.failed)
         )
 
 
-def choose(
-    ranked: Sequence[tuple[Option, float]], *, target_s: float, least_s: float, refused: Refused
-) -> Bundle | None:
+def choose(ranked: Sequence[Gain], *, target_s: float, least_s: float, refused: Refused) -> Bundle | None:
     """Return the smallest allowed lead of `ranked` that promises `target_s`, else the largest allowed one.
 
-    `ranked` holds options with the seconds each saves, best first; a bundle must promise at least `least_s` (the
-    latency gate). None if no lead is allowed.
+    `ranked` is best first; a bundle must promise at least `least_s` (the latency gate). None if no lead is allowed.
     """
     found: Bundle | None = None
-    for size in range(1, len(ranked) + 1):
-        lead = ranked[:size]
-        bundle = Bundle(options=tuple(option for option, _ in lead), saved_s=sum(saved for _, saved in lead))
+    deepest: dict[frozenset[str], Option] = {}
+    saved_s = 0.0
+    for gain in ranked:
+        deepest[gain.option.groups] = gain.option
+        saved_s += gain.saved_s
+        bundle = Bundle(options=tuple(deepest.values()), saved_s=saved_s)
         if bundle.saved_s >= least_s and refused.allows(bundle):
             found = bundle
             if bundle.saved_s >= target_s:

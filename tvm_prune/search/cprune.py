@@ -15,7 +15,9 @@ from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.search.bundle import Bundle, Refused
 from tvm_prune.search.ceiling import Ceiling
 from tvm_prune.search.findings import Findings
-from tvm_prune.search.options import Limits, Option, Price, options_of
+from tvm_prune.search.forecast import forecast
+from tvm_prune.search.options import Limits, Option, options_of
+from tvm_prune.search.ranking import Price
 from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.trial import Proposal, ScoredGroup, State, Trial
 
@@ -47,6 +49,7 @@ class CPrune:
         self._settings = settings
         self._finetune_steps = settings.short_steps(steps_per_epoch)
         self._probing = settings.harm == "probe"
+        self._forecasting = settings.prices == "forecast"
         self._bite = settings.bite
         self._ceiling = Ceiling()
         self._iterations = 0
@@ -82,8 +85,9 @@ class CPrune:
                 if hopeful := known.hopeful(options, count=self._settings.prices_renewed):
                     return tuple(self._price(here, steps) for steps in hopeful)
             if self._trying is not None:
-                if self._probing and len(self._trying.options) > 1 and self._trying.steps not in known.prices:
-                    return (self._price(here, self._trying.steps),)
+                doubtful = self._probing or self._forecasting
+                if doubtful and len(self._trying.options) > 1 and self._trying.steps not in known.prices:
+                    return (self._price(here, self._trying.steps, measured=True),)
                 return (self._candidate(here, self._trying),)
             if self._close_refused():
                 continue
@@ -106,8 +110,8 @@ class CPrune:
             self._original = {group.name: group.width for group in trial.groups}
             self._move_to(trial, relative=1.0)
         elif trial.proposal.price_only:
-            cost, loss = trial.cost, trial.probe_loss
-            price = Price(latency_s=cost.latency_s, probe_loss=loss) if cost is not None else None
+            latency_s = trial.proposal.forecast_s if trial.cost is None else trial.cost.latency_s
+            price = None if latency_s is None else Price(latency_s=latency_s, probe_loss=trial.probe_loss)
             self._findings.prices[trial.proposal.steps] = price
         else:
             self._judge(trial)
@@ -182,8 +186,15 @@ class CPrune:
             found.update({option.steps: option for option in fresh})
         return list(found.values()), True
 
-    def _price(self, here: _Incumbent, steps: Steps) -> Proposal:
-        return Proposal(parent=here.number, steps=steps, price_only=True, probe=self._probing)
+    def _price(self, here: _Incumbent, steps: Steps, *, measured: bool = False) -> Proposal:
+        guess = self._forecasting and not measured
+        return Proposal(
+            parent=here.number,
+            steps=steps,
+            price_only=True,
+            probe=self._probing,
+            forecast_s=forecast(here.table, here.groups, steps) if guess else None,
+        )
 
     def _candidate(self, here: _Incumbent, bundle: Bundle) -> Proposal:
         own = self._findings.own.latency_s

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.search.bundle import Bundle, Refused, choose
 from tvm_prune.search.ceiling import Ceiling
-from tvm_prune.search.options import Counts, Option, Price, best_first, worth
+from tvm_prune.search.options import Counts, Option
+from tvm_prune.search.ranking import Price, best_first, worth
 
 __all__ = ["Findings"]
 
@@ -72,7 +73,7 @@ class Findings:
     def held_back(self, options: Sequence[Option], *, ceiling: Ceiling) -> list[float | None]:
         """Return by how much those of `options` raise the loss that save time but are over the ceiling."""
         over = [option for option in options if not ceiling.allows(self.rise(option.steps))]
-        return [self.rise(option.steps) for option, _ in best_first(over, self.prices, incumbent=self.own)]
+        return [self.rise(gain.option.steps) for gain in best_first(over, self.prices, incumbent=self.own)]
 
     def pick(self, options: Sequence[Option], *, ceiling: Ceiling, bite: float, beta: float) -> Bundle | None:
         """Return the bundle to go on with, None if the options hold none that is allowed.

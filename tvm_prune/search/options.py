@@ -10,21 +10,10 @@ from tvm_prune.search.prune_step import Stride, combine, keep_counts, output_ste
 from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.trial import ScoredGroup
 
-__all__ = ["Counts", "Limits", "Option", "Price", "best_first", "best_units", "options_of", "prune_to", "worth"]
+__all__ = ["Counts", "Limits", "Option", "best_units", "options_of", "prune_to"]
 
 
 Counts = tuple[tuple[str, int, int], ...]
-
-# Loss that one unit of importance is taken to cost at least, see `_harm`.
-_CHANCE = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Price:
-    """What a priced trial said: predicted latency, and the loss without training if it was probed."""
-
-    latency_s: float
-    probe_loss: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,47 +113,6 @@ def options_of(
         )
         for step in range(depth)
     )
-
-
-def best_first(
-    options: Iterable[Option], prices: Mapping[tuple[PruneStep, ...], Price | None], *, incumbent: Price
-) -> list[tuple[Option, float]]:
-    """Return the options worth taking with the seconds each saves, most seconds saved per harm first.
-
-    `prices` holds what the options cost (None = cannot be built). A count that costs no less than a larger count of the
-    same groups, or than the incumbent, is left out. Of options that share a group only the best stays.
-    """
-    cheapest: dict[frozenset[str], float] = {}
-    ranked: list[tuple[float, Option, float]] = []
-    for option in sorted(options, key=lambda option: -sum(len(step.keep) for step in option.steps)):
-        price = prices.get(option.steps)
-        if price is None or price.latency_s >= cheapest.get(option.groups, incumbent.latency_s):
-            continue
-        cheapest[option.groups] = price.latency_s
-        ranked.append((worth(option, price, incumbent=incumbent), option, incumbent.latency_s - price.latency_s))
-    ranked.sort(key=lambda entry: (-entry[0], entry[1].text))
-    chosen: list[tuple[Option, float]] = []
-    taken: set[str] = set()
-    for _, option, saved in ranked:
-        if not taken & option.groups:
-            taken |= option.groups
-            chosen.append((option, saved))
-    return chosen
-
-
-def worth(option: Option, price: Price, *, incumbent: Price) -> float:
-    """Return the seconds that `option` saves per harm."""
-    return (incumbent.latency_s - price.latency_s) / max(_harm(option, price, incumbent), 1e-12)
-
-
-def _harm(option: Option, price: Price, incumbent: Price) -> float:
-    """Return the rise of the probed loss, or the importance lost where nothing was probed.
-
-    On few images a rise near zero is chance; there a small part of the importance decides between options.
-    """
-    if price.probe_loss is None or incumbent.probe_loss is None:
-        return option.loss
-    return max(price.probe_loss - incumbent.probe_loss, _CHANCE * option.loss)
 
 
 def _touches(row: Row, layers: Iterable[str]) -> bool:

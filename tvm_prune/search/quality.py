@@ -48,6 +48,9 @@ class Quality(Protocol):
     def finetune(self, module: nn.Module, *, steps: int, seed: int, final: bool) -> nn.Module:
         """Return a trained copy of `module`."""
 
+    def calibration(self) -> torch.Tensor | None:
+        """Return a batch of training inputs that layers may be fitted on; None = they are not to be fitted."""
+
     def probe(self, module: nn.Module) -> float | None:
         """Return how far off `module` is before any training (lower = better); None if that cannot be had cheaply."""
 
@@ -59,8 +62,8 @@ class DataQuality:
     """A labelled data set: top-1 on its splits, cross-entropy training with `short` and `final` settings.
 
     `teacher` is distilled from where the settings give it a weight. The number of steps and the seed of a call replace
-    those of the settings. `probe_images` of the training split are what `probe` looks at. `progress` is told after each
-    step of a training.
+    those of the settings. `probe_images` of the training split are what `probe` looks at, `refit_images` of it what
+    `calibration` returns. `progress` is told after each step of a training.
     """
 
     has_test = True
@@ -73,6 +76,7 @@ class DataQuality:
         final: TrainSettings,
         teacher: nn.Module | None = None,
         probe_images: int = 512,
+        refit_images: int = 0,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         for settings in (short, final):
@@ -86,6 +90,7 @@ class DataQuality:
         # Always the same images, drawn over the whole split: some data sets are sorted by class.
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
         self._sample = data.train.take(order[:probe_images])
+        self._refit_sample = data.train.take(order[:refit_images])
         self._gradient_sample = data.train.take(order[:_GRADIENT_IMAGES])
 
     @property
@@ -106,6 +111,10 @@ class DataQuality:
         settings = replace(self._final if final else self._short, epochs=None, steps=steps, seed=seed)
         teacher = self._teacher if settings.distill_weight else None
         return train(module, self._data, settings, teacher=teacher, progress=self._progress).module
+
+    def calibration(self) -> torch.Tensor | None:
+        """Return the same `refit_images` of the training split each time, as inputs; None if that is 0."""
+        return normalised(self._refit_sample.images, self._data) if len(self._refit_sample) else None
 
     def probe(self, module: nn.Module) -> float | None:
         """Return the mean cross-entropy on a fixed sample of the training split.
@@ -182,6 +191,10 @@ class UserQuality:
             torch.manual_seed(seed)
             returned = self._finetune(student, steps)
         return student if returned is None else returned
+
+    def calibration(self) -> torch.Tensor | None:
+        """Return None: what the user's model is fed is not known here."""
+        return None
 
     def probe(self, module: nn.Module) -> float | None:
         """Return None: the user's evaluation may be slow, and the importance of channels will do."""

@@ -54,18 +54,30 @@ class TrialRunner:
         )
 
     def price(self, proposals: Sequence[Proposal], trials: Sequence[Trial], *, first: int) -> list[Trial]:
-        """Return one trial per proposal; time and measurements of the batch are shared equally."""
+        """Return one trial per proposal; time and measurements of the batch are shared equally.
+
+        What comes with a forecast is only probed, and not even built where no probe is asked for.
+        """
         watch = Stopwatch(self.clock)
         with watch.stage("prune"):
             models = [
-                self.workbench.build(self.shelf.get(proposal.parent, trials), proposal.steps) for proposal in proposals
+                self.workbench.build(self.shelf.get(proposal.parent, trials), proposal.steps)
+                if proposal.probe or proposal.forecast_s is None
+                else None
+                for proposal in proposals
             ]
         with watch.stage("probe"):
             losses = [
-                self.workbench.probe(model) if proposal.probe else None
+                self.workbench.probe(model) if proposal.probe and model is not None else None
                 for proposal, model in zip(proposals, models, strict=True)
             ]
-        answers = watch.ask(self.oracle, lambda: self.oracle.estimate(models))
+        asked = [
+            model
+            for proposal, model in zip(proposals, models, strict=True)
+            if proposal.forecast_s is None and model is not None
+        ]
+        told = iter(watch.ask(self.oracle, lambda: self.oracle.estimate(asked)) if asked else ())
+        answers = [next(told) if proposal.forecast_s is None else None for proposal in proposals]
         seconds = watch.seconds(share=len(proposals))
         each, left = divmod(watch.measurements, len(proposals))
         return [
@@ -73,7 +85,7 @@ class TrialRunner:
                 number=first + index,
                 proposal=proposal,
                 state=State.FAILED if isinstance(answer, Failure) else State.PRICED,
-                cost=None if isinstance(answer, Failure) else _in_place(answer, trials[proposal.parent]),
+                cost=_in_place(answer, trials[proposal.parent]) if isinstance(answer, Cost) else None,
                 probe_loss=loss,
                 note=_failure_text(answer) if isinstance(answer, Failure) else "",
                 seed=trial_seed(self.run_seed, first + index),
@@ -84,7 +96,7 @@ class TrialRunner:
         ]
 
     def carry_out(self, proposal: Proposal, trials: Sequence[Trial], *, number: int) -> Trial:
-        """Return the trial of one full proposal: build, tune, compare, gate, train, evaluate, gate, accept."""
+        """Return the trial of one full proposal: build, tune, compare, gate, refit, train, evaluate, gate, accept."""
         watch = Stopwatch(self.clock)
         seed = trial_seed(self.run_seed, number)
         parent = self.shelf.get(proposal.parent, trials)
@@ -111,6 +123,8 @@ class TrialRunner:
                 State.TOO_SLOW,
                 f"ratio {ratio.median:.4f} up to {ratio.median_high:.4f}, needs {proposal.max_ratio:g}",
             )
+        with watch.stage("refit"):
+            candidate = self.workbench.refit(candidate, parent, proposal.steps, seed=seed)
         if proposal.finetune_steps:
             self.say(f"trial {number}: training for {proposal.finetune_steps} steps")
             with watch.stage("finetune"):

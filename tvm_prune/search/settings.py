@@ -26,14 +26,18 @@ class CPruneSettings:
 
     Candidates: `candidates` = "groups" (each dependency group by itself, combined by predicted gain) or "task" (the
     paper's: all groups that the task produces, together). The groups of the `tasks_per_iteration` most costly tasks are
-    priced at `counts_per_group` channel counts each, and the seconds they save are set against their `harm`: "probe" =
-    the rise of the loss on `probe_images` training images without training (where the data can be had), "importance" =
-    the scores of the channels removed. What an earlier incumbent had priced is priced anew `prices_renewed` at a time,
-    the most promising first, until a step can be made of it. One step aims at `bite` of the incumbent's latency (0 =
-    one candidate a step). No group loses more than `max_sparsity` of its original channels.
+    priced at `counts_per_group` channel counts each: `prices` = "measured" (lowered, new tasks tuned) or "forecast"
+    (the program table scaled to the counts; only what is put together from them is measured). The seconds they save are
+    set against their `harm`: "probe" = the rise of the loss on `probe_images` training images without training (where
+    the data can be had), "importance" = the scores of the channels removed. What an earlier incumbent had priced is
+    priced anew `prices_renewed` at a time, the most promising first, until a step can be made of it. One step aims at
+    `bite` of the incumbent's latency (0 = one candidate a step). No group loses more than `max_sparsity` of its
+    original channels.
 
-    Training: short-term budget in optimizer steps or in epochs (exactly one of the two), the same for the final
-    retraining; `distill_weight` mixes in the dense network's answers.
+    Training: before it, layers are fitted by least squares to what they gave in the incumbent, on `refit_images`
+    training images (0 = not at all; nor with the user's own functions). Short-term budget in optimizer steps or in
+    epochs (exactly one of the two), the same for the final retraining; `distill_weight` mixes in the dense network's
+    answers.
     """
 
     accuracy_requirement: float | None = None
@@ -50,12 +54,14 @@ class CPruneSettings:
     candidates: Literal["groups", "task"] = "groups"
     tasks_per_iteration: int = 3
     counts_per_group: int = 3
+    prices: Literal["measured", "forecast"] = "measured"
     prices_renewed: int = 8
     harm: Literal["probe", "importance"] = "probe"
     probe_images: int = 512
     bite: float = 0.1
     trials_per_task: int = 16
     final_trials_per_task: int = 16
+    refit_images: int = 512
     short_term_steps: int | None = 100
     short_term_epochs: float | None = None
     short_term_lr: float = 0.01
@@ -78,6 +84,7 @@ class CPruneSettings:
             _within(name, getattr(self, name), 1, 10**6)
         _within("prices_renewed", self.prices_renewed, 1, 10**6)
         _within("probe_images", self.probe_images, 1, 10**6)
+        _within("refit_images", self.refit_images, 0, 10**6)
         _within("final_trials_per_task", self.final_trials_per_task, 1, 10**6)
         _within("latency_goal_s", self.latency_goal_s, 1e-9, 1e6)
         _within("speedup_goal", self.speedup_goal, 1.0, 1e6)
@@ -155,6 +162,7 @@ _PAPER = CPruneSettings(
     final_epochs=20.0,
     final_lr=1e-4,
     batch_size=64,
+    refit_images=0,
 )
 _CPU = CPruneSettings(alpha=0.97, recovery=0.01)
 # `make demo` ends by its budget of seconds before it has taken so many steps.
@@ -164,12 +172,14 @@ _DEMO = CPruneSettings(
     recovery=0.015,
     max_sparsity=0.95,
     tasks_per_iteration=3,
-    counts_per_group=2,
+    counts_per_group=3,
     probe_images=128,
-    bite=0.4,
+    bite=0.5,
     max_iterations=20,
     trials_per_task=5,
     final_trials_per_task=5,
+    prices="forecast",
+    refit_images=256,
     short_term_steps=40,
     final_steps=200,
     batch_size=64,

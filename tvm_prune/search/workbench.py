@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from torch import nn
 
-from tvm_prune.compress.apply import apply_steps
+from tvm_prune.compress.apply import apply_steps, kept_outputs
 from tvm_prune.compress.recipe import BaseModel, Recipe
 from tvm_prune.compress.step import Step
 from tvm_prune.errors import RecipeError
@@ -14,6 +14,7 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.graph.groups import Group, Ignored, find_groups
 from tvm_prune.graph.importance import importance
+from tvm_prune.graph.refit import refit
 from tvm_prune.models.weights import load_weights, save_weights, weights_digest
 from tvm_prune.search.quality import Quality
 from tvm_prune.search.trial import Accuracy, ScoredGroup
@@ -37,6 +38,11 @@ class Workbench(Protocol):
 
     def build(self, parent: CompressedModel, steps: tuple[Step, ...]) -> CompressedModel:
         """Return `parent` with `steps` applied, weights carried over. Raises PruningError, RecipeError."""
+
+    def refit(
+        self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
+    ) -> CompressedModel:
+        """Return `model`, which is `parent` after `steps`, with its layers fitted to what they gave there."""
 
     def finetune(self, model: CompressedModel, *, steps: int, seed: int, final: bool = False) -> CompressedModel:
         """Return `model` trained for `steps` optimizer steps; `final` selects the settings of the last retraining."""
@@ -106,6 +112,16 @@ class TorchWorkbench:
     def build(self, parent: CompressedModel, steps: tuple[Step, ...]) -> CompressedModel:
         """Return `parent` with `steps` applied, weights carried over. Raises PruningError, RecipeError."""
         return apply_steps(parent, steps)
+
+    def refit(
+        self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
+    ) -> CompressedModel:
+        """Return `model` with its layers fitted to those of `parent`; as it is where there is nothing to fit on."""
+        inputs = self._quality.calibration()
+        if inputs is None:
+            return model
+        kept = kept_outputs(parent, steps)
+        return _with_module(model, refit(model.module, parent.module, kept, inputs, seed=seed))
 
     def finetune(self, model: CompressedModel, *, steps: int, seed: int, final: bool = False) -> CompressedModel:
         """Return `model` trained for `steps` optimizer steps; `final` selects the settings of the last retraining."""
