@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tvm_prune.compress.apply import apply_steps
+from tvm_prune.compress.apply import apply_steps, kept_outputs
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import RecipeError
 from tvm_prune.graph.compressed import CompressedModel, Scheme
@@ -29,6 +29,14 @@ def test_steps_on_one_group_build_on_each_other() -> None:
     assert torch.equal(pruned[0].weight, source[0].weight[[2, 6]])
     assert torch.equal(pruned[2].weight, source[2].weight[[1, 5]][:, [2, 6]])
     assert torch.equal(pruned[4].weight, source[4].weight[:, [1, 5]])
+
+
+def test_the_outputs_that_stay_are_told_by_layer_over_all_steps() -> None:
+    steps = (step("0", 8, 0, 2, 4, 6), step("2", 6, 1, 5), step("0", 4, 1, 3))
+    assert kept_outputs(model(), steps) == {"0": (2, 6), "2": (1, 5)}
+    assert kept_outputs(model(), ()) == {}
+    with pytest.raises(RecipeError, match="step 1 expects group '0' to be 4 wide, but it is 8"):
+        kept_outputs(model(), (step("0", 4, 1),))
 
 
 def test_applying_together_equals_applying_one_after_the_other() -> None:

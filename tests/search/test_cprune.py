@@ -60,6 +60,24 @@ def test_every_count_fills_whole_vectors_while_there_are_several(tmp_path: Path)
                 assert len(step.keep) % 16 == 0
 
 
+def test_with_forecasts_only_what_is_put_together_is_measured(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, prices="forecast", tasks_per_iteration=6)
+    oracle = ToyOracle()
+    outcome = search(tmp_path, settings=settings, oracle=oracle)
+    priced = [trial for trial in outcome.trials if trial.proposal is not None and trial.proposal.price_only]
+    for trial in priced:
+        assert trial.proposal is not None
+        assert (trial.cost is None) == (len(trial.proposal.steps) <= 1) == (trial.proposal.forecast_s is not None)
+    assert any(trial.cost is not None for trial in priced)
+    assert latency(outcome.accepted[-1]) < 0.25 * latency(outcome.dense)
+
+
+def test_forecasts_need_no_probe(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, prices="forecast", harm="importance", tasks_per_iteration=6)
+    outcome = search(tmp_path, settings=settings)
+    assert latency(outcome.accepted[-1]) < 0.25 * latency(outcome.dense)
+
+
 def test_without_a_probe_the_importance_of_channels_steers(tmp_path: Path) -> None:
     blind = search(tmp_path / "blind", workbench=ToyWorkbench(blind=True))
     told = search(tmp_path / "told", settings=replace(SETTINGS, harm="importance"))

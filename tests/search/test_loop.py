@@ -102,6 +102,36 @@ def test_a_price_is_probed_where_that_is_asked_for(tmp_path: Path) -> None:
     assert plain.probe_loss is None
 
 
+def test_what_comes_with_a_forecast_is_probed_and_not_measured(tmp_path: Path) -> None:
+    oracle = ToyOracle()
+    outcome = scripted(
+        tmp_path,
+        Proposal(parent=0, steps=(HALF_ONE,), price_only=True, probe=True, forecast_s=1e-4),
+        Proposal(parent=0, steps=(HALF_TWO,), price_only=True, forecast_s=1e-4),
+        oracle=oracle,
+    )
+    probed, told = outcome.trials[1:]
+    assert oracle.calls["estimate"] == 0
+    assert probed.state is told.state is State.PRICED
+    assert probed.cost is told.cost is None
+    assert probed.probe_loss is not None
+    assert told.probe_loss is None
+
+
+def test_forecasts_and_prices_of_one_batch_keep_their_places(tmp_path: Path) -> None:
+    outcome = scripted(
+        tmp_path,
+        Proposal(parent=0, steps=(HALF_ONE,), price_only=True, forecast_s=1e-4),
+        Proposal(parent=0, steps=(HALF_TWO,), price_only=True),
+        Proposal(parent=0, steps=(HALF_ONE, HALF_TWO), price_only=True),
+    )
+    told, one, both = (trial.cost for trial in outcome.trials[1:])
+    assert told is None
+    assert one is not None
+    assert both is not None
+    assert both.latency_s < one.latency_s
+
+
 def test_a_candidate_that_passes_its_gates_is_accepted_with_everything_kept(tmp_path: Path) -> None:
     proposal = Proposal(parent=0, steps=(HALF_ONE,), max_ratio=0.99, min_accuracy=0.5, finetune_steps=5)
     trial = scripted(tmp_path, proposal).trials[1]

@@ -151,3 +151,17 @@ def test_only_a_test_function_of_its_own_makes_a_test() -> None:
 
     assert not UserQuality(score, lambda module, epochs: None).has_test
     assert UserQuality(score, lambda module, epochs: None, test=score).has_test
+
+
+def test_the_images_to_fit_on_are_the_same_every_time() -> None:
+    quality = DataQuality(bright_data(), short=SHORT, final=SHORT, refit_images=24)
+    first, second = quality.calibration(), quality.calibration()
+    assert first is not None
+    assert second is not None
+    assert first.shape[0] == 24
+    assert torch.equal(first, second)
+
+
+def test_without_images_nothing_is_fitted() -> None:
+    assert DataQuality(bright_data(), short=SHORT, final=SHORT).calibration() is None
+    assert UserQuality(lambda _: 1.0, lambda *_: None).calibration() is None

@@ -139,3 +139,15 @@ def test_training_gives_a_new_model_and_the_same_seed_the_same_one() -> None:
     assert not torch.equal(first.module.get_parameter("fc.weight"), bench.dense().module.get_parameter("fc.weight"))
     assert torch.equal(first.module.get_parameter("fc.weight"), second.module.get_parameter("fc.weight"))
     assert not first.module.training
+
+
+def test_a_pruned_model_is_fitted_to_its_parent_only_where_there_are_images() -> None:
+    settings = TrainSettings(steps=1)
+    fitting = workbench(DataQuality(noise_data(64), short=settings, final=settings, refit_images=64))
+    parent = fitting.dense()
+    steps = tuple(prune_to(group, group.width // 2) for group in fitting.groups(parent) if group.prunable)
+    model = fitting.build(parent, steps)
+    refitted = fitting.refit(model, parent, steps, seed=1)
+    assert fitting.refit(model, parent, steps, seed=1).module.state_dict().keys() == model.module.state_dict().keys()
+    assert not torch.equal(refitted.module.get_parameter("inner.weight"), model.module.get_parameter("inner.weight"))
+    assert workbench().refit(model, parent, steps, seed=1) is model

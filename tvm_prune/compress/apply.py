@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import nn
+
 from tvm_prune.compress.step import PruneStep, Step
 from tvm_prune.errors import PruningError, RecipeError
 from tvm_prune.graph.compressed import CompressedModel
@@ -29,17 +31,26 @@ def apply_steps(model: CompressedModel, steps: Sequence[Step]) -> CompressedMode
 
 
 def kept_outputs(model: CompressedModel, steps: Sequence[Step]) -> dict[str, tuple[int, ...]]:
-    """Return, for each convolution and linear layer that `steps` thin, the output channels of `model` that it keeps.
+    """Return, for each convolution, linear layer and norm that `steps` thin, the output channels that it keeps.
 
     Raises RecipeError for a step that does not fit the model.
     """
     traced = trace(model.module, model.example_inputs)
     kept = {}
     for (layer, kind, side), removed in cuts_of(traced.groups, _combined(model, traced, steps)).items():
-        if side == "out" and kind in ("conv", "linear"):
-            weight = model.module.get_parameter(f"{layer}.weight")
-            kept[layer] = tuple(channel for channel in range(weight.shape[0]) if channel not in set(removed.tolist()))
+        if side == "out" and kind != "param":
+            gone = set(removed.tolist())
+            kept[layer] = tuple(
+                channel for channel in range(_outputs(model.module.get_submodule(layer))) if channel not in gone
+            )
     return kept
+
+
+def _outputs(layer: nn.Module) -> int:
+    for name in ("out_channels", "out_features", "num_features", "num_channels"):
+        if hasattr(layer, name):
+            return int(getattr(layer, name))
+    raise AssertionError(f"{type(layer).__name__} has no output channels")
 
 
 def _combined(model: CompressedModel, traced: Traced, steps: Sequence[Step]) -> dict[str, tuple[int, ...]]:

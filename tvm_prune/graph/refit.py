@@ -40,13 +40,20 @@ def refit(module: nn.Module, reference: nn.Module, kept: Kept, inputs: torch.Ten
 
     `module` is `reference` with fewer channels: `kept` lists, by layer, which of its outputs are left (a layer not
     named has all). `inputs` is one batch [N, ...]; at random places of each image, drawn from `seed`, both give rows of
-    a ridge regression. Fitted are 2-d convolutions without groups and linear layers that run once; biases are moved
-    along, and batch norm takes its statistics anew on the way. Each network runs once, in eval mode.
+    a ridge regression. Fitted are 2-d convolutions without groups and linear layers that run once; biases move along,
+    and so do the statistics of batch norm, by as much as what it is fed has changed on these images: taken from them
+    alone they would forget what they know of all others. Each network runs once, in eval mode.
     """
     fitted, whole = copy_module(module).eval(), copy_module(reference).eval()
     layers = _fittable(fitted)
     generator = torch.Generator().manual_seed(seed)
     wanted: dict[str, _Rows] = {}
+    fed: dict[str, _Statistics] = {}
+    norms = {
+        name: part
+        for name, part in fitted.named_modules()
+        if isinstance(part, _BatchNorm) and part.running_mean is not None
+    }
     calls: Counter[str] = Counter()
     with torch.no_grad(), contextlib.ExitStack() as hooks:
         for name, layer in layers.items():
@@ -56,9 +63,22 @@ def refit(module: nn.Module, reference: nn.Module, kept: Kept, inputs: torch.Ten
                 wanted[name] = _Rows.of(output, layer, kept.get(name), generator)
 
             hooks.callback(whole.get_submodule(name).register_forward_hook(take).remove)
+        for name in norms:
+
+            def look(_: nn.Module, args: Any, name: str = name) -> None:
+                calls.update([name])
+                fed[name] = _Statistics.of(args[0], kept.get(name))
+
+            hooks.callback(whole.get_submodule(name).register_forward_pre_hook(look).remove)
         whole(inputs)
     with torch.no_grad(), contextlib.ExitStack() as hooks:
-        _retake_statistics(fitted, hooks)
+        for name, norm in norms.items():
+            if calls[name] == 1:
+
+                def move(_: nn.Module, args: Any, norm: _BatchNorm = norm, before: _Statistics = fed[name]) -> None:
+                    before.move(norm, _Statistics.of(args[0], None))
+
+                hooks.callback(norm.register_forward_pre_hook(move).remove)
         for name, layer in layers.items():
             if calls[name] == 1:
 
@@ -67,7 +87,7 @@ def refit(module: nn.Module, reference: nn.Module, kept: Kept, inputs: torch.Ten
 
                 hooks.callback(layer.register_forward_pre_hook(fit).remove)
         fitted(inputs)
-    return fitted.eval()
+    return fitted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +110,28 @@ class _Rows:
             output = output[:, :, down, right].transpose(1, 2)
         rows = output.flatten(0, -2)
         return cls(outputs=rows if kept is None else rows[:, torch.as_tensor(kept)], down=down, right=right)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Statistics:
+    """Mean and variance of each channel that a batch norm is fed."""
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+
+    @classmethod
+    def of(cls, values: torch.Tensor, kept: Sequence[int] | None) -> "_Statistics":
+        """Return those of `values` [N, channels, ...], of the channels `kept` (None = all)."""
+        channels = values.transpose(0, 1).flatten(1)
+        channels = channels if kept is None else channels[torch.as_tensor(kept)]
+        return cls(mean=channels.mean(dim=1), variance=channels.var(dim=1, correction=0))
+
+    def move(self, norm: _BatchNorm, now: "_Statistics") -> None:
+        """Change what `norm` remembers by what lies between these statistics and `now`."""
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.add_(now.mean - self.mean)
+        norm.running_var.mul_((now.variance + norm.eps) / (self.variance + norm.eps))
 
 
 def _fittable(module: nn.Module) -> dict[str, Layer]:
@@ -139,13 +181,3 @@ def _patches(layer: Layer, inputs: torch.Tensor, rows: _Rows) -> torch.Tensor:
     ]
     # A tap is [images, channels, places]; a filter's elements are ordered by channel, then tap.
     return torch.stack(taps, dim=-1).transpose(1, 2).flatten(0, 1).flatten(1)
-
-
-def _retake_statistics(module: nn.Module, hooks: contextlib.ExitStack) -> None:
-    """Let each batch norm normalise by the batch and remember its statistics, until `hooks` close."""
-    for part in module.modules():
-        if isinstance(part, _BatchNorm) and part.track_running_stats:
-            hooks.callback(setattr, part, "momentum", part.momentum)
-            part.momentum = None
-            part.reset_running_stats()
-            part.train()

@@ -18,7 +18,8 @@ def forecast(table: ProgramTable, groups: Sequence[ScoredGroup], steps: Iterable
     besides (pooling, the overhead) stays. Good enough to tell options apart, not to accept one.
     """
     kept = {step.group: len(step.keep) for step in steps}
-    made, read = _channels(groups, kept, "outputs"), _channels(groups, kept, "inputs")
+    made = _channels([(group, group.outputs) for group in groups], kept)
+    read = _channels([(group, group.inputs) for group in groups], kept)
     floor_s = min((row.in_situ_s for row in table.rows), default=0.0)
     saved_s = 0.0
     for row in table.rows:
@@ -31,11 +32,13 @@ def forecast(table: ProgramTable, groups: Sequence[ScoredGroup], steps: Iterable
     return table.whole.latency_s - saved_s
 
 
-def _channels(groups: Sequence[ScoredGroup], kept: Mapping[str, int], side: str) -> dict[str, tuple[int, int]]:
-    """Return, by layer, the channels it makes or reads after and before the steps, over all groups it has part in."""
+def _channels(
+    sides: Iterable[tuple[ScoredGroup, Mapping[str, int]]], kept: Mapping[str, int]
+) -> dict[str, tuple[int, int]]:
+    """Return, by layer, the channels of one of its sides after and before the steps, over all groups it has part in."""
     found: dict[str, tuple[int, int]] = {}
-    for group in groups:
-        for layer, per_unit in getattr(group, side).items():
+    for group, layers in sides:
+        for layer, per_unit in layers.items():
             after, before = found.get(layer, (0, 0))
             found[layer] = (after + kept.get(group.name, group.width) * per_unit, before + group.width * per_unit)
     return found
