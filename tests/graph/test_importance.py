@@ -12,6 +12,7 @@ from tests.graph.networks import NETWORKS, built
 from tvm_prune.errors import PruningError
 from tvm_prune.graph.groups import Group, find_groups
 from tvm_prune.graph.importance import CRITERIA, accumulate_gradients, importance
+from tvm_prune.graph.obs import second_moments
 
 
 def two_layers(first: list[list[float]], second: list[list[float]]) -> tuple[Any, Group]:
@@ -109,8 +110,9 @@ def test_random_depends_on_the_seed_and_the_group_alone() -> None:
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_scores_have_mean_one_and_one_entry_a_unit(name: str, criterion: str) -> None:
     module, inputs = built(name)
+    moments = second_moments(module, inputs[0]) if len(inputs) == 1 else {}
     for group in find_groups(module, inputs):
-        scores = importance(module, group, criterion)
+        scores = importance(module, group, criterion, moments=moments)
         assert scores.shape == (group.width,)
         assert scores.dtype == np.float64
         assert scores.mean() == pytest.approx(1)
@@ -133,7 +135,7 @@ def test_what_cannot_be_scored_is_refused_with_what_to_do() -> None:
     module, inputs = built("flatten")
     group = find_groups(module, inputs)[1]
     with pytest.raises(
-        PruningError, match="unknown criterion 'l3'; choose one of bn-scale, fpgm, l1, l2, random, taylor"
+        PruningError, match="unknown criterion 'l3'; choose one of bn-scale, fpgm, l1, l2, obs, random, taylor"
     ):
         importance(module, group, "l3")
     with pytest.raises(PruningError, match="'taylor' needs gradients: pass gradients=accumulate_gradients"):

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from tvm_prune.errors import PruningError
 from tvm_prune.graph.groups import Group, Member
+from tvm_prune.graph.obs import Moments, surgeon_scores
 from tvm_prune.graph.running import evaluating
 
 __all__ = ["CRITERIA", "Gradients", "accumulate_gradients", "importance"]
@@ -27,16 +28,24 @@ class _Scoring:
     module: nn.Module
     group: Group
     gradients: Gradients = field(default_factory=dict)
+    moments: Moments = field(default_factory=dict)
     seed: int = 0
 
 
 def importance(
-    module: nn.Module, group: Group, criterion: str, *, gradients: Gradients | None = None, seed: int = 0
+    module: nn.Module,
+    group: Group,
+    criterion: str,
+    *,
+    gradients: Gradients | None = None,
+    moments: Moments | None = None,
+    seed: int = 0,
 ) -> np.ndarray:
     """Return one score for each unit of `group`, float64 [width], mean 1 (all ones where every score is 0).
 
     The scores of all members that produce the group's channels are added before the mean is divided out. `criterion`
-    is one of CRITERIA; `gradients` is what `accumulate_gradients` gave, read by "taylor" only, as `seed` by "random".
+    is one of CRITERIA; `gradients` is what `accumulate_gradients` gave, read by "taylor" only, as `moments`, what
+    `second_moments` gave, by "obs" and `seed` by "random".
     Raises PruningError for an unknown criterion, one that the group cannot answer, and a group of another module.
     """
     if criterion not in CRITERIA:
@@ -45,7 +54,9 @@ def importance(
         raise PruningError(
             "criterion 'taylor' needs gradients: pass gradients=accumulate_gradients(module, batches, loss)."
         )
-    scoring = _Scoring(module=module, group=group, gradients=gradients or {}, seed=seed)
+    if criterion == "obs" and moments is None:
+        raise PruningError("criterion 'obs' needs moments: pass moments=second_moments(module, inputs).")
+    scoring = _Scoring(module=module, group=group, gradients=gradients or {}, moments=moments or {}, seed=seed)
     with torch.no_grad():
         scores = CRITERIA[criterion](scoring)
     mean = scores.mean()
@@ -164,6 +175,14 @@ def _taylor(scoring: _Scoring) -> np.ndarray:
     return total
 
 
+def _obs(scoring: _Scoring) -> np.ndarray:
+    """Error of the layers that read the channel, once they are fitted anew without it (see obs.py)."""
+    group = scoring.group
+    scores = surgeon_scores(scoring.module, group.members, width=group.width, moments=scoring.moments)
+    # Where only depthwise or grouped layers read a group, nothing can take over for a channel.
+    return _l1(scoring) if scores is None else scores
+
+
 def _random(scoring: _Scoring) -> np.ndarray:
     """Uniform in (0, 1], from the seed and the group's name: the baseline every other criterion must beat."""
     generator = np.random.default_rng([scoring.seed, zlib.crc32(scoring.group.name.encode())])
@@ -175,6 +194,7 @@ CRITERIA: dict[str, Callable[[_Scoring], np.ndarray]] = {
     "fpgm": _fpgm,
     "l1": _l1,
     "l2": _l2,
+    "obs": _obs,
     "random": _random,
     "taylor": _taylor,
 }

@@ -7,7 +7,6 @@ minutes, and leaves less to train.
 """
 
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +14,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tvm_prune.graph.patches import Layer, Places, linear_layers
 from tvm_prune.graph.running import copy_module
 
 __all__ = ["refit"]
 
 Kept = Mapping[str, Sequence[int]]
-Layer = nn.Conv2d | nn.Linear
 
-# Equations for each unknown of an output channel. ResNet-20 of half the channels, CIFAR-10, no training: 4 give 38 %,
-# 16 50 %, 64 54 %, 128 55 % with twice the images.
-_EQUATIONS = 64
-_LEAST_EQUATIONS = 16384
 # Of the mean squared input: how strongly the weights are held where the inputs do not tell.
 _RIDGE = 5e-2
 # Error, of the squared output, that is rounding.
@@ -45,9 +39,10 @@ def refit(module: nn.Module, reference: nn.Module, kept: Kept, inputs: torch.Ten
     alone they would forget what they know of all others. Each network runs once, in eval mode.
     """
     fitted, whole = copy_module(module).eval(), copy_module(reference).eval()
-    layers = _fittable(fitted)
+    layers = linear_layers(fitted)
     generator = torch.Generator().manual_seed(seed)
-    wanted: dict[str, _Rows] = {}
+    places: dict[str, Places] = {}
+    wanted: dict[str, torch.Tensor] = {}
     fed: dict[str, _Statistics] = {}
     norms = {
         name: part
@@ -60,7 +55,9 @@ def refit(module: nn.Module, reference: nn.Module, kept: Kept, inputs: torch.Ten
 
             def take(_: nn.Module, __: Any, output: torch.Tensor, name: str = name, layer: Layer = layer) -> None:
                 calls.update([name])
-                wanted[name] = _Rows.of(output, layer, kept.get(name), generator)
+                places[name] = Places.draw(layer, output, generator)
+                rows = places[name].outputs(layer, output)
+                wanted[name] = rows[:, torch.as_tensor(kept[name])] if name in kept else rows
 
             hooks.callback(whole.get_submodule(name).register_forward_hook(take).remove)
         for name in norms:
@@ -82,34 +79,12 @@ def refit(module: nn.Module, reference: nn.Module, kept: Kept, inputs: torch.Ten
         for name, layer in layers.items():
             if calls[name] == 1:
 
-                def fit(_: nn.Module, args: Any, layer: Layer = layer, rows: _Rows = wanted[name]) -> None:
-                    _fit(layer, _patches(layer, args[0], rows), rows.outputs)
+                def fit(_: nn.Module, args: Any, name: str = name, layer: Layer = layer) -> None:
+                    _fit(layer, places[name].patches(layer, args[0]), wanted[name])
 
                 hooks.callback(layer.register_forward_pre_hook(fit).remove)
         fitted(inputs)
     return fitted
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """What a layer should give: `outputs` [rows, channels] at the `down`, `right` places of each image (conv only)."""
-
-    outputs: torch.Tensor
-    down: torch.Tensor
-    right: torch.Tensor
-
-    @classmethod
-    def of(cls, output: torch.Tensor, layer: Layer, kept: Sequence[int] | None, generator: torch.Generator) -> "_Rows":
-        """Return places for as many equations as `layer`, the smaller one, needs, and what `output` has there."""
-        down = right = torch.empty(0, dtype=torch.int64)
-        if isinstance(layer, nn.Conv2d):
-            images, _, height, width = output.shape
-            equations = max(_LEAST_EQUATIONS, _EQUATIONS * layer.weight[0].numel())
-            places = torch.randperm(height * width, generator=generator)[: math.ceil(equations / images)]
-            down, right = places // width, places % width
-            output = output[:, :, down, right].transpose(1, 2)
-        rows = output.flatten(0, -2)
-        return cls(outputs=rows if kept is None else rows[:, torch.as_tensor(kept)], down=down, right=right)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,21 +109,6 @@ class _Statistics:
         norm.running_var.mul_((now.variance + norm.eps) / (self.variance + norm.eps))
 
 
-def _fittable(module: nn.Module) -> dict[str, Layer]:
-    """Return the layers, by name, whose every output is a sum of products of one patch and one filter."""
-    return {
-        name: part
-        for name, part in module.named_modules()
-        if type(part) is nn.Linear
-        or (
-            type(part) is nn.Conv2d
-            and part.groups == 1
-            and part.padding_mode == "zeros"
-            and not isinstance(part.padding, str)
-        )
-    }
-
-
 def _fit(layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
     """Set the weights of `layer` so that `inputs` [rows, elements of a filter] give `outputs` [rows, channels]."""
     weight, bias = layer.weight, layer.bias
@@ -165,19 +125,3 @@ def _fit(layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
     weight.add_(change.T.reshape(weight.shape))
     if bias is not None:
         bias.copy_(mean_out - weight.flatten(1) @ mean_in)
-
-
-def _patches(layer: Layer, inputs: torch.Tensor, rows: _Rows) -> torch.Tensor:
-    """Return what `layer` reads for each of `rows`, [rows, elements of a filter]."""
-    if not isinstance(layer, nn.Conv2d):
-        return inputs.flatten(0, -2)
-    down, right = (int(size) for size in layer.padding)
-    padded = functional.pad(inputs, (right, right, down, down))
-    (step_down, step_right), (far_down, far_right) = layer.stride, layer.dilation
-    taps = [
-        padded[:, :, rows.down * step_down + y * far_down, rows.right * step_right + x * far_right]
-        for y in range(layer.kernel_size[0])
-        for x in range(layer.kernel_size[1])
-    ]
-    # A tap is [images, channels, places]; a filter's elements are ordered by channel, then tap.
-    return torch.stack(taps, dim=-1).transpose(1, 2).flatten(0, 1).flatten(1)

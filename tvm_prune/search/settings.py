@@ -32,7 +32,8 @@ class CPruneSettings:
     the data can be had), "importance" = the scores of the channels removed. What an earlier incumbent had priced is
     priced anew `prices_renewed` at a time, the most promising first, until a step can be made of it. One step aims at
     `bite` of the incumbent's latency (0 = one candidate a step). No group loses more than `max_sparsity` of its
-    original channels.
+    original channels. Which channels a cut takes is up to `criterion`: l1, l2, fpgm, bn-scale, taylor, random, or obs
+    (what the layers that read a channel miss of it after a refit; on `refit_images`, without them it is l1).
 
     Training: before it, layers are fitted by least squares to what they gave in the incumbent, on `refit_images`
     training images (0 = not at all; nor with the user's own functions). Short-term budget in optimizer steps or in
@@ -164,10 +165,11 @@ _PAPER = CPruneSettings(
     batch_size=64,
     refit_images=0,
 )
-_CPU = CPruneSettings(alpha=0.97, recovery=0.01)
+_CPU = CPruneSettings(criterion="obs", alpha=0.97, recovery=0.01)
 # `make demo` ends by its budget of seconds before it has taken so many steps.
 _DEMO = CPruneSettings(
     accuracy_drop=0.005,
+    criterion="obs",
     alpha=0.975,
     recovery=0.015,
     max_sparsity=0.95,
@@ -181,7 +183,7 @@ _DEMO = CPruneSettings(
     prices="forecast",
     refit_images=256,
     short_term_steps=40,
-    final_steps=200,
+    final_steps=150,
     batch_size=64,
 )
 PRESETS: dict[str, CPruneSettings] = {"cpu": _CPU, "demo": _DEMO, "paper": _PAPER}

@@ -14,6 +14,7 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.graph.groups import Group, Ignored, find_groups
 from tvm_prune.graph.importance import importance
+from tvm_prune.graph.obs import second_moments
 from tvm_prune.graph.refit import refit
 from tvm_prune.models.weights import load_weights, save_weights, weights_digest
 from tvm_prune.search.quality import Quality
@@ -70,7 +71,8 @@ class TorchWorkbench:
     """The workbench over torch modules.
 
     `source` is how the user named the model (it goes into the recipe), `quality` says how good a module is and how to
-    train it, `criterion` ranks channels, `ignored_layers` are never pruned.
+    train it, `criterion` ranks channels ("obs" becomes "l1" where there are no images to look at), `ignored_layers` are
+    never pruned.
     """
 
     def __init__(
@@ -143,12 +145,19 @@ class TorchWorkbench:
 
     def groups(self, model: CompressedModel) -> tuple[ScoredGroup, ...]:
         """Return the dependency groups of `model` with the importance of each unit. Raises PruningError."""
-        gradients = self._quality.gradients(model.module) if self._criterion == "taylor" else None
+        criterion, moments = self._criterion, None
+        gradients = self._quality.gradients(model.module) if criterion == "taylor" else None
+        if criterion == "obs":
+            inputs = self._quality.calibration()
+            if inputs is None:
+                criterion = "l1"
+            else:
+                moments = second_moments(model.module, inputs, seed=self._seed)
         found = find_groups(model.module, model.example_inputs, ignored_layers=self._ignored)
         return tuple(
             _scored(
                 group,
-                importance(model.module, group, self._criterion, gradients=gradients, seed=self._seed)
+                importance(model.module, group, criterion, gradients=gradients, moments=moments, seed=self._seed)
                 if group.prunable
                 else np.ones(group.width),
             )
