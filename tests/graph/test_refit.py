@@ -183,6 +183,14 @@ def test_what_is_no_plain_convolution_keeps_its_weights(layer: nn.Module) -> Non
     assert torch.equal(found.get_parameter("0.weight"), other.get_parameter("0.weight"))
 
 
+def test_a_layer_that_reads_only_zeros_keeps_its_weights_and_moves_its_bias() -> None:
+    reference = nn.Sequential(nn.Linear(3, 2))
+    other = shaken(reference)
+    found = refit(other, reference, {}, torch.zeros(32, 3))
+    assert torch.equal(found.get_parameter("0.weight"), other.get_parameter("0.weight"))
+    torch.testing.assert_close(found.get_parameter("0.bias"), reference.get_parameter("0.bias"))
+
+
 class Twice(nn.Module):
     """One convolution runs twice, another never."""
 

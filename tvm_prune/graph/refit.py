@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tvm_prune.graph.patches import Layer, Places, linear_layers
@@ -25,6 +26,7 @@ Kept = Mapping[str, Sequence[int]]
 
 # Of the mean squared input: how strongly the weights are held where the inputs do not tell.
 _RIDGE = 5e-2
+_LEAST_RIDGE = 1e-12
 # Error, of the squared output, that is rounding.
 _EXACT = 1e-9
 
@@ -112,15 +114,16 @@ class _Statistics:
 def _fit(layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
     """Set the weights of `layer` so that `inputs` [rows, elements of a filter] give `outputs` [rows, channels]."""
     weight, bias = layer.weight, layer.bias
+    error = outputs - functional.linear(inputs, weight.flatten(1), bias)
+    if error.square().sum() <= _EXACT * outputs.square().sum():
+        return
     mean_in, mean_out = inputs.mean(dim=0), outputs.mean(dim=0)
     if bias is not None:
         # The bias takes up the means, so that the weights need not.
-        inputs, outputs = inputs - mean_in, outputs - mean_out
-    error = outputs - inputs @ weight.flatten(1).T
-    if error.square().sum() <= _EXACT * outputs.square().sum():
-        return
+        inputs, error = inputs - mean_in, error - error.mean(dim=0)
     gram = (inputs.T @ inputs).double()
-    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+    # A layer that is fed nothing but zeros has nothing to be fitted on.
+    gram.diagonal().add_((_RIDGE * gram.diagonal().mean()).clamp(min=_LEAST_RIDGE))
     change = torch.linalg.solve(gram, (inputs.T @ error).double()).to(weight.dtype)
     weight.add_(change.T.reshape(weight.shape))
     if bias is not None:
