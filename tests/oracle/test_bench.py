@@ -143,6 +143,14 @@ def test_a_machine_that_a_rest_does_not_help_is_not_waited_for_again() -> None:
     assert bench.measurements == 6
 
 
+def test_a_persistent_bench_goes_on_waiting() -> None:
+    bench = moody(*[1.0] * 4, 1.3, 1.3, 1.0)
+    bench.settings = replace(bench.settings, persistent=True)
+    for _ in range(5):
+        assert bench.times(["module0"]) == {"module0": [10.0] * BENCH.blocks}
+    assert bench.measurements == 7
+
+
 def test_who_is_not_patient_takes_a_slow_machine_as_it_is() -> None:
     bench = moody(*[1.0] * 4, 1.3, 1.0)
     for _ in range(4):

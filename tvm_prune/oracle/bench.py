@@ -43,13 +43,15 @@ _RELIEF = 0.95
 class BenchSettings:
     """Alternating blocks of one reading, seconds of a block and of the rest before it, silence that ends a worker.
 
-    `recovery_s` is the rest that a slow machine is given, longer at each attempt.
+    `recovery_s` is the rest that a slow machine is given, longer at each attempt; `persistent` goes on giving it where it
+    was of no use.
     """
 
     blocks: int = 25
     block_s: float = 0.02
     rest_s: float = 0.002
     recovery_s: float = 0.5
+    persistent: bool = False
     timeout_s: float = 60.0
 
 
@@ -111,9 +113,9 @@ class Bench:
         """Return seconds of one call for every name and round; rounds in which the canary was slow are left out.
 
         Where that leaves less than half a reading, the machine is given a rest and read again, a few times. If it does
-        not come back to its usual speed, if a rest was of no use, or if not `patient`, the best half of what there is
-        must do. With `stamped`, that name's series holds {kernel number: seconds} of one run for each round. Raises
-        WorkerDied.
+        not come back to its usual speed, if a rest was of no use (unless persistent), or if not `patient`, the best
+        half of what there is must do. With `stamped`, that name's series holds {kernel number: seconds} of one run for
+        each round. Raises WorkerDied.
         """
         self._refresh()
         everything = [*names, *(["canary"] if "canary" in self._sources else [])]
@@ -142,7 +144,8 @@ class Bench:
             before_s, now_s = now_s, percentile(answer["canary"], 25)
             self._canary_s.append(now_s)
             steady = steady_rounds(found["canary"], usual(self._canary_s))
-            if len(steady) >= enough or now_s > _RELIEF * before_s:
+            useless = now_s > _RELIEF * before_s and not self.settings.persistent
+            if len(steady) >= enough or useless:
                 break
         rounds = steady if len(steady) >= enough else best_rounds(found["canary"], enough)
         found.pop("canary")

@@ -202,8 +202,10 @@ class CompilerOracle:
     def deepen(self, *, trials_per_task: int) -> None:
         """From now on try up to `trials_per_task` programs of every task, also of those tuned before with fewer.
 
-        Models measured before are measured again.
+        Models measured before are measured again, and a slow machine is waited for even where a rest was of no use:
+        these are the figures of the report.
         """
+        self._bench.settings = replace(self._bench.settings, persistent=True)
         self.tuner.settings = replace(self.tuner.settings, trials_per_task=trials_per_task)
         self._preparer.forget()
         self._tables.clear()
