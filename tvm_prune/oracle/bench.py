@@ -43,8 +43,8 @@ _RELIEF = 0.95
 class BenchSettings:
     """Alternating blocks of one reading, seconds of a block and of the rest before it, silence that ends a worker.
 
-    `recovery_s` is the rest that a slow machine is given, longer at each attempt; `persistent` goes on giving it where it
-    was of no use.
+    `recovery_s` is the rest that a slow machine is given, longer at each attempt; who is `persistent` goes on giving it
+    where it was of no use.
     """
 
     blocks: int = 25
