@@ -13,13 +13,11 @@ from typing import Any
 
 from benchmarks.candidates import candidate_seconds
 from benchmarks.document import Document, markdown_table
+from benchmarks.trained import add_options, trained_model, wanted_data
 from tvm_prune.cli.screen import Screen
-from tvm_prune.errors import DataError
 from tvm_prune.jobs.cprune import CPruneJob, Pruned, cprune
 from tvm_prune.jobs.export import bundler
 from tvm_prune.jobs.folder import RunFolder, Stages
-from tvm_prune.models.datasets import load_data
-from tvm_prune.models.load import load_model
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tuner import TuneSettings
@@ -127,10 +125,7 @@ def verdict(result: Pruned, seed: int) -> dict[str, Any]:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--weights", type=Path, required=True, help="trained weights (safetensors)")
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--data-dir", type=Path, help="folder of the data set")
+    add_options(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-cprune"), help="one run folder a seed in it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--preset", default="cpu")
@@ -145,14 +140,11 @@ def main() -> None:
         roundings=tuple(int(part) for part in arguments.roundings.split(",")),
     )
     settings = changed(preset(arguments.preset), parse_assignments(arguments.set))
-    try:
-        data = load_data(arguments.data, data_dir=arguments.data_dir)
-    except DataError as error:
-        parser.error(str(error))
+    data = wanted_data(parser, arguments)
     target = Target.local()
     rows, verdicts = [], []
     for seed in range(arguments.seeds):
-        model = load_model(arguments.model, weights=arguments.weights, num_classes=data.num_classes)
+        model = trained_model(arguments, data)
         folder = RunFolder(arguments.out / f"seed{seed}")
         tuning = TuneSettings(trials_per_task=settings.trials_per_task)
         with (

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.document import Document, markdown_table
+from benchmarks.trained import add_options, trained_model, wanted_data
 from tvm_prune.compress.uniform import kept_width
-from tvm_prune.errors import DataError
 from tvm_prune.jobs.workbench import workbench_of
-from tvm_prune.models.datasets import DataSet, load_data
-from tvm_prune.models.load import Model, load_model
+from tvm_prune.models.datasets import DataSet
+from tvm_prune.models.load import Model
 from tvm_prune.search.options import prune_to
 from tvm_prune.search.settings import preset
 
@@ -64,20 +64,14 @@ def rows_of(model: Model, data: DataSet, criterion: str, ratios: list[float], im
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--weights", type=Path, required=True, help="trained weights (safetensors)")
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--data-dir", type=Path, help="folder of the data set")
+    add_options(parser)
     parser.add_argument("--criteria", default="l1,l2,fpgm,taylor,obs,random")
     parser.add_argument("--ratios", default="0.875,0.75,0.5", help="parts of the channels of every group to keep")
     parser.add_argument("--images", type=int, default=512, help="training images that layers are fitted on")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    try:
-        data = load_data(arguments.data, data_dir=arguments.data_dir)
-    except DataError as error:
-        parser.error(str(error))
-    model = load_model(arguments.model, weights=arguments.weights, num_classes=data.num_classes)
+    data = wanted_data(parser, arguments)
+    model = trained_model(arguments, data)
     ratios = [float(part) for part in arguments.ratios.split(",")]
     rows = [
         row

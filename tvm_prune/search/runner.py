@@ -123,6 +123,7 @@ class TrialRunner:
                 State.TOO_SLOW,
                 f"ratio {ratio.median:.4f} up to {ratio.median_high:.4f}, needs {proposal.max_ratio:g}",
             )
+        self.say(f"trial {number}: fitting the layers anew")
         with watch.stage("refit"):
             candidate = self.workbench.refit(candidate, parent, proposal.steps, seed=seed)
         if proposal.finetune_steps:
