@@ -8,6 +8,7 @@ from torch import nn
 
 from tests.graph.networks import Residual
 from tvm_prune.graph import refit as refit_module
+from tvm_prune.graph.behaviour import Behaviour
 from tvm_prune.graph.groups import cuts_of, trace
 from tvm_prune.graph.refit import refit
 from tvm_prune.graph.surgery import prune_groups
@@ -45,7 +46,7 @@ def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
 def test_a_convolution_finds_back_the_weights_that_gave_the_outputs(layer: dict[str, object], bias: bool) -> None:
     torch.manual_seed(1)
     reference = nn.Sequential(nn.Conv2d(3, 4, bias=bias, **layer))  # type: ignore[arg-type]
-    found = refit(shaken(reference), reference, {}, torch.randn(32, 3, 9, 8))
+    found = refit(shaken(reference), Behaviour.of(reference, torch.randn(32, 3, 9, 8)), {})
     for name, parameter in reference.named_parameters():
         torch.testing.assert_close(found.get_parameter(name), parameter, atol=1e-3, rtol=1e-3)
 
@@ -55,7 +56,7 @@ def test_a_convolution_finds_back_the_weights_that_gave_the_outputs(layer: dict[
 def test_a_linear_layer_does_so_as_well(shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
     reference = nn.Sequential(nn.Linear(6, 5))
-    found = refit(shaken(reference), reference, {}, torch.randn(shape))
+    found = refit(shaken(reference), Behaviour.of(reference, torch.randn(shape)), {})
     torch.testing.assert_close(found.get_parameter("0.weight"), reference.get_parameter("0.weight"), atol=1e-3, rtol=0)
 
 
@@ -80,7 +81,7 @@ class Doubled(nn.Module):
 def test_a_channel_that_the_others_tell_is_not_missed() -> None:
     dense, images = Doubled().eval(), torch.randn(16, 3, 12, 12)
     pruned = prune_groups(dense, (images[:1],), {"first": (0, 2)})
-    fitted = refit(pruned, dense, {"first": (0, 2)}, images)
+    fitted = refit(pruned, Behaviour.of(dense, images), {"first": (0, 2)})
     with torch.no_grad():
         assert (pruned(images) - dense(images)).abs().max() > 0.1
         torch.testing.assert_close(fitted(images), dense(images), atol=2e-3, rtol=0)
@@ -103,7 +104,7 @@ def pruned_residual() -> tuple[nn.Module, nn.Module, dict[str, tuple[int, ...]],
 
 def test_a_pruned_residual_network_comes_nearer_to_the_dense_one_also_on_other_images() -> None:
     dense, pruned, kept, images = pruned_residual()
-    fitted = refit(pruned, dense, kept, images)
+    fitted = refit(pruned, Behaviour.of(dense, images), kept)
     others = torch.randn(64, 3, 8, 8)
     with torch.no_grad():
         before = (pruned(others) - dense(others)).square().mean()
@@ -111,10 +112,27 @@ def test_a_pruned_residual_network_comes_nearer_to_the_dense_one_also_on_other_i
     assert after < 0.7 * before
 
 
+def test_readers_alone_are_fitted_where_no_more_is_asked_for() -> None:
+    dense, pruned, kept, images = pruned_residual()
+    behaviour = Behaviour.of(dense, images)
+    fitted = refit(pruned, behaviour, kept, only_readers=True)
+    changed = {
+        name
+        for name, parameter in fitted.named_parameters()
+        if not torch.equal(parameter, pruned.get_parameter(name)) and name.endswith("weight")
+    }
+    assert "stem.weight" not in changed
+    assert changed == {
+        f"{name}.weight"
+        for name in behaviour.rows
+        if pruned.get_parameter(f"{name}.weight").shape[1] < dense.get_parameter(f"{name}.weight").shape[1]
+    }
+
+
 def test_neither_network_is_changed_and_the_result_is_a_function_of_the_seed() -> None:
     dense, pruned, kept, images = pruned_residual()
     before = [copy.deepcopy(module.state_dict()) for module in (dense, pruned)]
-    one, two = (refit(pruned, dense, kept, images, seed=7) for _ in range(2))
+    one, two = (refit(pruned, Behaviour.of(dense, images, seed=7), kept) for _ in range(2))
     for module, state in zip((dense, pruned), before, strict=True):
         assert all(torch.equal(state[name], value) for name, value in module.state_dict().items())
         assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
@@ -145,7 +163,7 @@ def statistics(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
 def test_batch_norm_keeps_statistics_that_nothing_has_changed() -> None:
     reference = Normed().eval()
     statistics(reference.norm)[0].add_(torch.randn(4))
-    fitted = refit(reference, reference, {}, 5 + torch.randn(16, 3, 6, 6))
+    fitted = refit(reference, Behaviour.of(reference, 5 + torch.randn(16, 3, 6, 6)), {})
     assert all(torch.equal(value, fitted.state_dict()[name]) for name, value in reference.state_dict().items())
     assert not any(part.training for part in fitted.modules())
 
@@ -159,7 +177,7 @@ def test_batch_norm_statistics_move_with_what_it_is_fed(monkeypatch: pytest.Monk
         variance.copy_(reference.conv(images).var(dim=(0, 2, 3), correction=0))
         pruned = copy.deepcopy(reference)
         pruned.conv.weight.mul_(2.0)
-        fitted = refit(pruned, reference, {}, images)
+        fitted = refit(pruned, Behaviour.of(reference, images), {})
         assert isinstance(fitted, Normed)
         found = fitted.norm(fitted.conv(images))
     torch.testing.assert_close(found.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-3, rtol=0)
@@ -179,14 +197,14 @@ def test_batch_norm_statistics_move_with_what_it_is_fed(monkeypatch: pytest.Monk
 def test_what_is_no_plain_convolution_keeps_its_weights(layer: nn.Module) -> None:
     reference = nn.Sequential(layer)
     other = shaken(reference)
-    found = refit(other, reference, {}, torch.randn(8, 4, 6, 6))
+    found = refit(other, Behaviour.of(reference, torch.randn(8, 4, 6, 6)), {})
     assert torch.equal(found.get_parameter("0.weight"), other.get_parameter("0.weight"))
 
 
 def test_a_layer_that_reads_only_zeros_keeps_its_weights_and_moves_its_bias() -> None:
     reference = nn.Sequential(nn.Linear(3, 2))
     other = shaken(reference)
-    found = refit(other, reference, {}, torch.zeros(32, 3))
+    found = refit(other, Behaviour.of(reference, torch.zeros(32, 3)), {})
     assert torch.equal(found.get_parameter("0.weight"), other.get_parameter("0.weight"))
     torch.testing.assert_close(found.get_parameter("0.bias"), reference.get_parameter("0.bias"))
 
@@ -206,5 +224,5 @@ class Twice(nn.Module):
 def test_a_layer_that_runs_twice_or_never_keeps_its_weights() -> None:
     reference = Twice()
     other = shaken(reference)
-    found = refit(other, reference, {}, torch.randn(8, 4, 6, 6))
+    found = refit(other, Behaviour.of(reference, torch.randn(8, 4, 6, 6)), {})
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in found.state_dict().items())

@@ -101,7 +101,7 @@ def test_another_run_is_refused_field_by_field(path: Path) -> None:
 def test_another_format_is_refused(path: Path) -> None:
     with Journal.opened(path.with_name("other.jsonl"), replace(header(), format=9)):
         pass
-    with pytest.raises(JournalError, match="has format 9, this version reads 1"):
+    with pytest.raises(JournalError, match="has format 9, this version reads 2"):
         read_journal(path.with_name("other.jsonl"))
 
 
@@ -109,7 +109,7 @@ def test_a_header_with_unknown_keys_is_refused(tmp_path: Path) -> None:
     from tvm_prune.search import journal
 
     path = tmp_path / "journal.jsonl"
-    path.write_text(journal._line("header", {"format": 1, "colour": "red"}) + "\n")
+    path.write_text(journal._line("header", {"format": 2, "colour": "red"}) + "\n")
     with pytest.raises(JournalError, match=r"header of .* cannot be read .*colour"):
         read_journal(path)
 

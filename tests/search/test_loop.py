@@ -97,9 +97,9 @@ def test_a_price_is_probed_where_that_is_asked_for(tmp_path: Path) -> None:
         Proposal(parent=0, steps=(HALF_TWO,), price_only=True),
     )
     asked, plain = outcome.trials[1:]
-    assert asked.probe_loss is not None
-    assert asked.probe_loss > 0.05
-    assert plain.probe_loss is None
+    assert asked.distance is not None
+    assert asked.distance > 0.05
+    assert plain.distance is None
 
 
 def test_what_comes_with_a_forecast_is_probed_and_not_measured(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_what_comes_with_a_forecast_is_probed_and_not_measured(tmp_path: Path) -
     assert "estimate" not in oracle.calls
     assert probed.state is told.state is State.PRICED
     assert probed.cost is told.cost is None
-    assert probed.probe_loss is not None
-    assert told.probe_loss is None
+    assert probed.distance is not None
+    assert told.distance is None
 
 
 def test_forecasts_and_prices_of_one_batch_keep_their_places(tmp_path: Path) -> None:

@@ -98,43 +98,6 @@ def test_gradients_need_a_data_set() -> None:
         UserQuality(lambda module: 1.0, lambda module, epochs: None).gradients(tiny_net())
 
 
-def test_a_probe_is_the_same_every_time_and_changes_nothing() -> None:
-    quality = DataQuality(bright_data(), short=SHORT, final=SHORT, probe_images=50)
-    module = tiny_net()
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    first = quality.probe(module)
-    assert first is not None
-    assert first > 0
-    assert first == quality.probe(module)
-    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    assert not any(part.training for part in module.modules())
-
-
-def test_a_trained_module_probes_better() -> None:
-    quality = DataQuality(bright_data(), short=SHORT, final=SHORT)
-    start = tiny_net()
-    trained = quality.probe(quality.finetune(start, steps=30, seed=0, final=False))
-    untrained = quality.probe(start)
-    assert trained is not None
-    assert untrained is not None
-    assert trained < untrained
-
-
-def test_stale_norm_statistics_do_not_show_in_a_probe() -> None:
-    quality = DataQuality(bright_data(), short=SHORT, final=SHORT)
-    module = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
-    )
-    fresh = quality.probe(module.eval())
-    with torch.no_grad():
-        module.get_buffer("1.running_mean").add_(100)
-    assert quality.probe(module) == fresh
-
-
-def test_the_users_functions_are_not_probed() -> None:
-    assert UserQuality(lambda module: 1.0, lambda module, epochs: None).probe(tiny_net()) is None
-
-
 def test_gradients_do_not_depend_on_the_order_of_the_files() -> None:
     data = bright_data(2000)
     order = torch.argsort(data.train.labels, stable=True)
@@ -153,15 +116,32 @@ def test_only_a_test_function_of_its_own_makes_a_test() -> None:
     assert UserQuality(score, lambda module, epochs: None, test=score).has_test
 
 
-def test_the_images_to_fit_on_are_the_same_every_time() -> None:
-    quality = DataQuality(bright_data(), short=SHORT, final=SHORT, refit_images=24)
-    first, second = quality.calibration(), quality.calibration()
+def test_the_images_to_look_at_are_the_same_every_time_and_those_of_no_other_split() -> None:
+    data = bright_data()
+    train, val = (data.train.take(torch.arange(64) + begin) for begin in (0, 64))
+    quality = DataQuality(replace(data, train=train, val=val), short=SHORT, final=SHORT)
+    first, second = quality.calibration(24), quality.calibration(24)
+    unseen = quality.unseen(16)
     assert first is not None
     assert second is not None
-    assert first.shape[0] == 24
+    assert unseen is not None
+    assert (first.shape[0], unseen.shape[0]) == (24, 16)
     assert torch.equal(first, second)
+    assert not (unseen[:, None] == first[None]).flatten(2).all(dim=2).any()
 
 
-def test_without_images_nothing_is_fitted() -> None:
-    assert DataQuality(bright_data(), short=SHORT, final=SHORT).calibration() is None
-    assert UserQuality(lambda _: 1.0, lambda *_: None).calibration() is None
+def test_without_images_there_is_nothing_to_look_at() -> None:
+    quality = DataQuality(bright_data(), short=SHORT, final=SHORT)
+    assert quality.calibration(0) is quality.unseen(0) is None
+    mine = UserQuality(lambda _: 1.0, lambda *_: None)
+    assert mine.calibration(8) is mine.unseen(8) is None
+
+
+def test_the_users_own_inputs_are_looked_at_from_both_ends() -> None:
+    inputs = torch.arange(10.0)
+    quality = UserQuality(lambda _: 1.0, lambda *_: None, inputs=inputs)
+    first, last = quality.calibration(4), quality.unseen(4)
+    assert first is not None
+    assert last is not None
+    assert (first.tolist(), last.tolist()) == ([0, 1, 2, 3], [6, 7, 8, 9])
+    assert quality.calibration(0) is quality.unseen(0) is None

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,8 +35,8 @@ def user_quality() -> UserQuality:
     )
 
 
-def workbench(quality: Quality | None = None, **options: str) -> TorchWorkbench:
-    return TorchWorkbench(dense(), quality or user_quality(), source="tests:Residual", **options)  # type: ignore[arg-type]
+def workbench(quality: Quality | None = None, **options: Any) -> TorchWorkbench:
+    return TorchWorkbench(dense(), quality or user_quality(), source="tests:Residual", **options)
 
 
 def test_groups_come_as_values_with_their_layers_and_scores() -> None:
@@ -143,7 +144,7 @@ def test_training_gives_a_new_model_and_the_same_seed_the_same_one() -> None:
 
 def test_a_pruned_model_is_fitted_to_its_parent_only_where_there_are_images() -> None:
     settings = TrainSettings(steps=1)
-    fitting = workbench(DataQuality(noise_data(64), short=settings, final=settings, refit_images=64))
+    fitting = workbench(DataQuality(noise_data(64), short=settings, final=settings), refit_images=64)
     parent = fitting.dense()
     steps = tuple(prune_to(group, group.width // 2) for group in fitting.groups(parent) if group.prunable)
     model = fitting.build(parent, steps)
@@ -151,3 +152,46 @@ def test_a_pruned_model_is_fitted_to_its_parent_only_where_there_are_images() ->
     assert fitting.refit(model, parent, steps, seed=1).module.state_dict().keys() == model.module.state_dict().keys()
     assert not torch.equal(refitted.module.get_parameter("inner.weight"), model.module.get_parameter("inner.weight"))
     assert workbench().refit(model, parent, steps, seed=1) is model
+
+
+def test_a_deeper_cut_is_probed_as_farther_and_nothing_changes() -> None:
+    settings = TrainSettings(steps=1)
+    bench = workbench(DataQuality(noise_data(64), short=settings, final=settings), probe_images=32)
+    parent, identity = bench.dense(), bench.identity
+    inner = next(group for group in bench.groups(parent) if group.name == "inner")
+    distances = []
+    for count in (12, 9, 3):
+        steps = (prune_to(inner, count),)
+        model = bench.build(parent, steps)
+        before = {name: value.clone() for name, value in model.module.state_dict().items()}
+        distance = bench.probe(model, parent, steps)
+        assert distance is not None
+        assert distance == bench.probe(model, parent, steps)
+        assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
+        distances.append(distance)
+    assert distances[0] == pytest.approx(0.0, abs=1e-9)
+    assert 0 < distances[1] < distances[2]
+    assert bench.identity == identity
+
+
+def test_a_probe_follows_the_model_that_it_is_measured_from() -> None:
+    settings = TrainSettings(steps=1)
+    bench = workbench(DataQuality(noise_data(64), short=settings, final=settings), probe_images=32)
+    groups = {group.name: group for group in bench.groups(bench.dense())}
+    parent = bench.build(bench.dense(), (prune_to(groups["stem"], 4),))
+    steps = (prune_to(groups["inner"], 6),)
+    distance = bench.probe(bench.build(parent, steps), parent, steps)
+    bench.probe(bench.build(bench.dense(), steps), bench.dense(), steps)
+    assert distance == bench.probe(bench.build(parent, steps), parent, steps)
+
+
+def test_the_users_functions_are_probed_only_with_inputs() -> None:
+    blind = workbench()
+    inner = next(group for group in blind.groups(blind.dense()) if group.name == "inner")
+    steps = (prune_to(inner, 6),)
+    assert blind.probe(blind.build(blind.dense(), steps), blind.dense(), steps) is None
+    seeing = UserQuality(lambda _: 1.0, lambda *_: None, inputs=torch.randn(16, 3, 8, 8))
+    bench = workbench(seeing, probe_images=8)
+    distance = bench.probe(bench.build(bench.dense(), steps), bench.dense(), steps)
+    assert distance is not None
+    assert distance > 0

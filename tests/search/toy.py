@@ -133,9 +133,11 @@ class ToyWorkbench:
         self.event()
         return model_of(toy_of(model).kept, self.recovery - (seed % 1000) * 1e-6)
 
-    def probe(self, model: CompressedModel) -> float | None:
+    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...]) -> float | None:
         self.event()
-        return None if self.blind else round(1 - self.evaluate(model).fraction, 6)
+        if self.blind:
+            return None
+        return round(self.evaluate(parent).fraction - self.evaluate(model).fraction, 6)
 
     def evaluate(self, model: CompressedModel) -> Accuracy:
         self.event()

@@ -14,15 +14,16 @@ from tvm_prune.graph.surgery import prune_traced
 __all__ = ["apply_steps", "check_step", "kept_outputs"]
 
 
-def apply_steps(model: CompressedModel, steps: Sequence[Step]) -> CompressedModel:
+def apply_steps(model: CompressedModel, steps: Sequence[Step], *, traced: Traced | None = None) -> CompressedModel:
     """Return a new model with `steps` carried out in order; the given one is not changed.
 
     Several prune steps of one group are combined first, so that the cost does not grow with their number: removing
-    channels changes neither the groups nor their names. Raises RecipeError for a step that does not fit the model.
+    channels changes neither the groups nor their names. `traced` is what `trace` says of the model, where it is known.
+    Raises RecipeError for a step that does not fit the model.
     """
     if not steps:
         return model
-    traced = trace(model.module, model.example_inputs)
+    traced = traced or trace(model.module, model.example_inputs)
     try:
         module = prune_traced(model.module, traced, _combined(model, traced, steps))
     except PruningError as error:
@@ -30,12 +31,14 @@ def apply_steps(model: CompressedModel, steps: Sequence[Step]) -> CompressedMode
     return replace(model, module=module)
 
 
-def kept_outputs(model: CompressedModel, steps: Sequence[Step]) -> dict[str, tuple[int, ...]]:
+def kept_outputs(
+    model: CompressedModel, steps: Sequence[Step], *, traced: Traced | None = None
+) -> dict[str, tuple[int, ...]]:
     """Return, for each convolution, linear layer and norm that `steps` thin, the output channels that it keeps.
 
-    Raises RecipeError for a step that does not fit the model.
+    `traced` as above. Raises RecipeError for a step that does not fit the model.
     """
-    traced = trace(model.module, model.example_inputs)
+    traced = traced or trace(model.module, model.example_inputs)
     kept = {}
     for (layer, kind, side), removed in cuts_of(traced.groups, _combined(model, traced, steps)).items():
         if side == "out" and kind != "param":

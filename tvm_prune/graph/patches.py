@@ -7,14 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["Layer", "Places", "linear_layers"]
+__all__ = ["ROWS_PER_ELEMENT", "Layer", "Places", "linear_layers"]
 
 Layer = nn.Conv2d | nn.Linear
 
 # Rows for each element of a filter. ResNet-20 of half the channels (l1), CIFAR-10, refitted and not trained: 4 give 38
 # %, 16 50 %, 64 54 %, 128 55 % with twice the images; with norm statistics taken anew, before refit.py moved them.
-_ROWS_PER_ELEMENT = 64
-_LEAST_ROWS = 16384
+ROWS_PER_ELEMENT = 64
+# A narrower filter gets the rows of one with so many elements.
+_LEAST_ELEMENTS = 256
 
 
 def linear_layers(module: nn.Module) -> dict[str, Layer]:
@@ -40,12 +41,14 @@ class Places:
     right: torch.Tensor
 
     @classmethod
-    def draw(cls, layer: Layer, output: torch.Tensor, generator: torch.Generator) -> "Places":
+    def draw(
+        cls, layer: Layer, output: torch.Tensor, generator: torch.Generator, *, rows_per_element: int = ROWS_PER_ELEMENT
+    ) -> "Places":
         """Return as many places of `output`, the same in each image, as a fit of `layer` needs."""
         if not isinstance(layer, nn.Conv2d):
             return cls(down=torch.empty(0, dtype=torch.int64), right=torch.empty(0, dtype=torch.int64))
         images, _, height, width = output.shape
-        rows = max(_LEAST_ROWS, _ROWS_PER_ELEMENT * layer.weight[0].numel())
+        rows = rows_per_element * max(_LEAST_ELEMENTS, layer.weight[0].numel())
         drawn = torch.randperm(height * width, generator=generator)[: math.ceil(rows / images)]
         return cls(down=drawn // width, right=drawn % width)
 

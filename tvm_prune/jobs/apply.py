@@ -11,13 +11,15 @@ from tvm_prune.models.weights import load_weights
 __all__ = ["load_pruned"]
 
 
-def load_pruned(model: Model | CompressedModel, recipe: Path, *, weights: Path | None = None) -> CompressedModel:
+def load_pruned(
+    model: Model | CompressedModel, recipe: Path | str, *, weights: Path | str | None = None
+) -> CompressedModel:
     """Return the model that the recipe makes of `model`.
 
     Its weights are the kept channels of the weights that `model` has; with `weights` (safetensors of the pruned model,
     as a run folder holds them) those instead. Raises RecipeError, WeightsError.
     """
-    made = Recipe.load(recipe).apply(compressed(model))
+    made = Recipe.load(Path(recipe)).apply(compressed(model))
     if weights is not None:
-        load_weights(made.module, weights)
+        load_weights(made.module, Path(weights))
     return made

@@ -22,7 +22,7 @@ def cprune(
     data: DataSet | Quality,
     oracle: CostOracle,
     *,
-    out: Path,
+    out: Path | str,
     bundle: Bundler | None = None,
     job: CPruneJob | None = None,
     watcher: Watcher | None = None,
@@ -50,7 +50,7 @@ def cprune(
         data=data,
         oracle=oracle,
         job=job,
-        folder=RunFolder(out),
+        folder=RunFolder(Path(out)),
         watcher=watcher or Silent(),
     )
     return made.carry_out(bundle)

@@ -24,13 +24,13 @@ def bundler(oracle: CompilerOracle, *, name: str) -> Callable[[CompressedModel, 
 
 
 def export(
-    model: CompressedModel, oracle: CompilerOracle, *, out: Path, name: str, watcher: Watcher | None = None
+    model: CompressedModel, oracle: CompilerOracle, *, out: Path | str, name: str, watcher: Watcher | None = None
 ) -> Bundle:
     """Write ``out/bundle``, ``out/model.pt2`` and ``out/model.onnx``; tune what has no record yet.
 
     Raises ExportError, ParityError, ToolchainError, DiskFullError.
     """
-    watcher = watcher or Silent()
+    out, watcher = Path(out), watcher or Silent()
     watcher.stage("write model.pt2 and model.onnx")
     write_file(model, out / "model.pt2")
     write_file(model, out / "model.onnx")

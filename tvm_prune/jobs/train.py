@@ -62,14 +62,14 @@ def training(
 
 
 def train_to_file(
-    model: Model, data: DataSet, settings: TrainSettings, *, out: Path, watcher: Watcher | None = None
+    model: Model, data: DataSet, settings: TrainSettings, *, out: Path | str, watcher: Watcher | None = None
 ) -> Trained:
     """Train `model` on `data` and write its weights to `out` (safetensors).
 
     Checkpoints go to ``<out>.checkpoints``: a killed call with the same arguments goes on from the last epoch. The
     file's metadata holds model, data, settings and scores. Raises ConfigError, WeightsError, DiskFullError.
     """
-    watcher = watcher or Silent()
+    out, watcher = Path(out), watcher or Silent()
     watcher.stage(f"train {model.name} on {data.name}")
 
     def told(progress: Progress) -> None:

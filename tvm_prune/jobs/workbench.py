@@ -38,6 +38,8 @@ def workbench_of(
         source=model.source,
         criterion=settings.criterion,
         ignored_layers=ignored_layers,
+        probe_images=settings.probe_images,
+        refit_images=settings.refit_images,
         seed=settings.seed,
     )
 
@@ -67,8 +69,6 @@ def _quality(
         short=short,
         final=final,
         teacher=teacher,
-        probe_images=settings.probe_images,
-        refit_images=settings.refit_images,
         progress=progress,
     )
 

@@ -44,7 +44,7 @@ class Model:
 def load_model(
     ref: str,
     *,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     num_classes: int = 10,
     input_shapes: Sequence[Sequence[int]] | None = None,
     batch: int | None = None,
@@ -69,7 +69,7 @@ def load_model(
     if batch is not None:
         inputs = _batched(inputs, batch)
     if weights is not None:
-        load_weights(module, weights)
+        load_weights(module, Path(weights))
     if prunable:  # an exported module has no modes to switch
         module.eval()
     _try(module, inputs, name=name)

@@ -113,11 +113,12 @@ def load_bundle(folder: Path) -> Bundle:
     return bundle
 
 
-def run_bundle(folder: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def run_bundle(folder: Path | str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the outputs of the bundle in `folder` on `inputs`; imports tvm, never torch.
 
     Raises InputShapeError for inputs that do not fit, ModelError or ToolchainError when it cannot be loaded.
     """
+    folder = Path(folder)
     bundle = load_bundle(folder)
     if len(inputs) != len(bundle.inputs):
         raise InputShapeError(f"the bundle takes {len(bundle.inputs)} inputs, {len(inputs)} were given")

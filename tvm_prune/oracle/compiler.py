@@ -58,7 +58,7 @@ class CompilerOracle:
         self,
         target: Target,
         *,
-        records_folder: Path,
+        records_folder: Path | str,
         tuning: TuneSettings | None = None,
         bench: BenchSettings | None = None,
         allow_untuned: bool = False,
@@ -72,12 +72,15 @@ class CompilerOracle:
         self._waiting = waiting
         # The compiler of whole modules runs here; its own launches must not see another thread count.
         os.environ.setdefault("TVM_NUM_THREADS", str(target.threads))
-        self.records = Records(records_folder, target)
+        self.records = Records(Path(records_folder), target)
         self._runner = Worker("run", threads=target.threads)
         self._builders = Builders([Worker("build", threads=1) for _ in range(min(usable_cores(), 8))])
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
         self._canary = Canary(
-            target, library=Path(self._folder.name) / "canary.so", records_folder=records_folder, runner=self._runner
+            target,
+            library=Path(self._folder.name) / "canary.so",
+            records_folder=self.records.folder,
+            runner=self._runner,
         )
         self.tuner = Tuner(
             target,

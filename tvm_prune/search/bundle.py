@@ -39,7 +39,7 @@ class Bundle:
 class Refused:
     """Bundles of several options that are closed for this incumbent, by why.
 
-    `harmful` ones were not tried: their probed loss is over what training has undone so far.
+    `harmful` ones were not tried: their probed distance is over what training has undone so far.
     """
 
     slow: list[Bundle] = field(default_factory=list)

@@ -2,9 +2,9 @@
 
 One iteration: rank the incumbent's tasks by latency x call sites; price several channel counts of the groups that the
 most costly tasks touch; put the best milliseconds per harm into one candidate until it promises a bite of the latency,
-as long as its loss before training stays under what training has undone so far; let the loop compare, train and judge
-it. What the paper leaves open or its released code gets wrong is settled so: the unit is a whole dependency group, a
-rejection rolls everything back, and "nothing left" is a normal end.
+as long as its answers before training stay as close to the incumbent's as training has made good so far; let the loop
+compare, train and judge it. What the paper leaves open or its released code gets wrong is settled so: the unit is a
+whole dependency group, a rejection rolls everything back, and "nothing left" is a normal end.
 """
 
 from collections.abc import Set
@@ -111,7 +111,7 @@ class CPrune:
             self._move_to(trial, relative=1.0)
         elif trial.proposal.price_only:
             latency_s = trial.proposal.forecast_s if trial.cost is None else trial.cost.latency_s
-            price = None if latency_s is None else Price(latency_s=latency_s, probe_loss=trial.probe_loss)
+            price = None if latency_s is None else Price(latency_s=latency_s, distance=trial.distance)
             self._findings.prices[trial.proposal.steps] = price
         else:
             self._judge(trial)
@@ -121,13 +121,13 @@ class CPrune:
         assert self._trying is not None
         bundle, self._trying = self._trying, None
         known, single = self._findings, len(bundle.options) == 1
-        rise, promised = known.rise(bundle.steps), bundle.saved_s / known.own.latency_s
+        distance, promised = known.distance(bundle.steps), bundle.saved_s / known.own.latency_s
         if trial.state is State.ACCEPTED:
             assert trial.ratio is not None
             assert trial.accuracy is not None
             self._iterations += 1
             self._pace = 2 * self._pace if trial.accuracy.fraction >= self._ample else max(1, self._pace // 2)
-            self._ceiling.held(rise)
+            self._ceiling.held(distance)
             self._bite = min(self._settings.bite, 2 * self._bite)
             self._move_to(trial, relative=self._incumbent.relative * trial.ratio.median)
         elif trial.state is State.TOO_SLOW:
@@ -138,9 +138,9 @@ class CPrune:
             else:
                 known.refused.slow.append(bundle)
         elif trial.state is State.INACCURATE:
-            self._ceiling.broken(rise)
+            self._ceiling.broken(distance)
             self._pace = max(1, self._pace // 2)
-            if rise is None:
+            if distance is None:
                 self._bite = promised / 2
             if single:
                 self._strike(set(bundle.steps))
@@ -192,7 +192,7 @@ class CPrune:
             parent=here.number,
             steps=steps,
             price_only=True,
-            probe=self._probing,
+            probe=self._probing and bool(steps),
             forecast_s=forecast(here.table, here.groups, steps) if guess else None,
         )
 
@@ -234,7 +234,7 @@ class CPrune:
         for bundle in refused.failed:
             known.prices.update({option.steps: None for option in bundle.options})
         # Nothing smaller clears the latency gate, so training must show what it can undo.
-        self._ceiling.lift(known.rise(bundle.steps) for bundle in refused.harmful)
+        self._ceiling.lift(known.distance(bundle.steps) for bundle in refused.harmful)
         known.refused = Refused()
         return bool(refused.inaccurate or refused.slow or refused.failed or refused.harmful)
 

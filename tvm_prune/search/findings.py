@@ -63,17 +63,15 @@ class Findings:
         wanted = [option.steps for option in options]
         return [(), *wanted] if wanted and () not in self.prices else wanted
 
-    def rise(self, steps: Steps) -> float | None:
-        """Return by how much `steps` raise the probed loss, None if that is not known."""
+    def distance(self, steps: Steps) -> float | None:
+        """Return how far `steps` take the answers from the incumbent's before training, None if that is not known."""
         price = self.prices.get(steps)
-        if price is None or price.probe_loss is None or self.own.probe_loss is None:
-            return None
-        return price.probe_loss - self.own.probe_loss
+        return None if price is None else price.distance
 
     def held_back(self, options: Sequence[Option], *, ceiling: Ceiling) -> list[float | None]:
-        """Return by how much those of `options` raise the loss that save time but are over the ceiling."""
-        over = [option for option in options if not ceiling.allows(self.rise(option.steps))]
-        return [self.rise(gain.option.steps) for gain in best_first(over, self.prices, incumbent=self.own)]
+        """Return the distances of those of `options` that save time but are over the ceiling."""
+        over = [option for option in options if not ceiling.allows(self.distance(option.steps))]
+        return [self.distance(gain.option.steps) for gain in best_first(over, self.prices, incumbent=self.own)]
 
     def pick(self, options: Sequence[Option], *, ceiling: Ceiling, bite: float, beta: float) -> Bundle | None:
         """Return the bundle to go on with, None if the options hold none that is allowed.
@@ -82,7 +80,7 @@ class Findings:
         add up. One that is not priced yet is returned for that.
         """
         own = self.own.latency_s
-        allowed = [option for option in options if ceiling.allows(self.rise(option.steps))]
+        allowed = [option for option in options if ceiling.allows(self.distance(option.steps))]
         ranked = best_first(allowed, self.prices, incumbent=self.own)
         least_s = (1.0 - beta) * own
         while bundle := choose(ranked, target_s=bite * own, least_s=least_s, refused=self.refused):
@@ -93,7 +91,7 @@ class Findings:
                 self.refused.failed.append(bundle)
             elif own - price.latency_s < least_s:
                 self.refused.slow.append(bundle)
-            elif not ceiling.allows(self.rise(bundle.steps)):
+            elif not ceiling.allows(self.distance(bundle.steps)):
                 self.refused.harmful.append(bundle)
             else:
                 return bundle

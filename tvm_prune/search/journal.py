@@ -21,7 +21,7 @@ from tvm_prune.search.trial import Trial
 
 __all__ = ["FORMAT", "Header", "Journal", "read_journal"]
 
-FORMAT = 1
+FORMAT = 2
 _OPENING = b'{"check": "'
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """How good a network is and how it recovers: from a data set, or from two functions of the user."""
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -9,13 +8,12 @@ from typing import Protocol
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from tvm_prune.errors import ConfigError, ModelError
 from tvm_prune.graph.importance import Gradients, accumulate_gradients
 from tvm_prune.lock import machine_lock
 from tvm_prune.models.datasets.batches import normalised
-from tvm_prune.models.datasets.dataset import DataSet
+from tvm_prune.models.datasets.dataset import DataSet, Split
 from tvm_prune.models.evaluate import Score, evaluate
 from tvm_prune.models.memory_format import training_format
 from tvm_prune.models.train import train
@@ -25,7 +23,6 @@ from tvm_prune.search.trial import Accuracy
 __all__ = ["DataQuality", "Quality", "UserQuality"]
 
 _GRADIENT_IMAGES = 1024
-_PROBED_AT_ONCE = 128
 
 
 class Quality(Protocol):
@@ -48,11 +45,11 @@ class Quality(Protocol):
     def finetune(self, module: nn.Module, *, steps: int, seed: int, final: bool) -> nn.Module:
         """Return a trained copy of `module`."""
 
-    def calibration(self) -> torch.Tensor | None:
-        """Return a batch of training inputs that layers may be fitted on; None = they are not to be fitted."""
+    def calibration(self, count: int) -> torch.Tensor | None:
+        """Return a batch of `count` training inputs to fit layers on, always the same; None = there are none."""
 
-    def probe(self, module: nn.Module) -> float | None:
-        """Return how far off `module` is before any training (lower = better); None if that cannot be had cheaply."""
+    def unseen(self, count: int) -> torch.Tensor | None:
+        """Return a batch of `count` inputs, not trained on, to compare answers on; None = there are none."""
 
     def gradients(self, module: nn.Module) -> Gradients:
         """Return the mean gradient of the loss by parameter name, for the criterion "taylor"."""
@@ -62,8 +59,7 @@ class DataQuality:
     """A labelled data set: top-1 on its splits, cross-entropy training with `short` and `final` settings.
 
     `teacher` is distilled from where the settings give it a weight. The number of steps and the seed of a call replace
-    those of the settings. `probe_images` of the training split are what `probe` looks at, `refit_images` of it what
-    `calibration` returns. `progress` is told after each step of a training.
+    those of the settings. `progress` is told after each step of a training.
     """
 
     has_test = True
@@ -75,8 +71,6 @@ class DataQuality:
         short: TrainSettings,
         final: TrainSettings,
         teacher: nn.Module | None = None,
-        probe_images: int = 512,
-        refit_images: int = 0,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         for settings in (short, final):
@@ -88,10 +82,8 @@ class DataQuality:
         self._teacher = teacher
         self._progress = progress
         # Always the same images, drawn over the whole split: some data sets are sorted by class.
-        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
-        self._sample = data.train.take(order[:probe_images])
-        self._refit_sample = data.train.take(order[:refit_images])
-        self._gradient_sample = data.train.take(order[:_GRADIENT_IMAGES])
+        self._order = _shuffled(len(data.train))
+        self._gradient_sample = data.train.take(self._order[:_GRADIENT_IMAGES])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -112,32 +104,16 @@ class DataQuality:
         teacher = self._teacher if settings.distill_weight else None
         return train(module, self._data, settings, teacher=teacher, progress=self._progress).module
 
-    def calibration(self) -> torch.Tensor | None:
-        """Return the same `refit_images` of the training split each time, as inputs; None if that is 0."""
-        return normalised(self._refit_sample.images, self._data) if len(self._refit_sample) else None
+    def calibration(self, count: int) -> torch.Tensor | None:
+        """Return the same `count` images of the training split each time, as inputs; None for 0."""
+        return self._inputs(self._data.train.take(self._order[:count]))
 
-    def probe(self, module: nn.Module) -> float | None:
-        """Return the mean cross-entropy on a fixed sample of the training split.
+    def unseen(self, count: int) -> torch.Tensor | None:
+        """Return the same `count` images of the validation split each time, as inputs; None for 0."""
+        return self._inputs(self._data.val.take(_shuffled(len(self._data.val))[:count]))
 
-        The statistics of batch norm no longer fit a pruned network and would hide how good it can be: those of the
-        sample itself take their place (after Li et al., EagleEye, ECCV 2020, section 3.3).
-        """
-        probed = copy.deepcopy(module).eval()
-        if len(self._sample) > 1:
-            for part in probed.modules():
-                if isinstance(part, _BatchNorm):
-                    part.train()
-        inputs = normalised(self._sample.images, self._data)
-        # Of nearly equal size, so that none is too small to have statistics.
-        pieces = math.ceil(len(self._sample) / _PROBED_AT_ONCE)
-        with torch.inference_mode():
-            losses = [
-                functional.cross_entropy(probed(batch), labels, reduction="sum")
-                for batch, labels in zip(
-                    inputs.tensor_split(pieces), self._sample.labels.tensor_split(pieces), strict=True
-                )
-            ]
-        return float(sum(losses) / len(self._sample))
+    def _inputs(self, sample: Split) -> torch.Tensor | None:
+        return normalised(sample.images, self._data) if len(sample) else None
 
     def gradients(self, module: nn.Module) -> Gradients:
         """Return the mean gradient of the cross-entropy over a fixed sample of the training split."""
@@ -152,7 +128,8 @@ class UserQuality:
 
     `evaluate(module)` returns an accuracy in 0..1 and steers the search; `test(module)` (default: `evaluate`) is for
     the report; `finetune(module, epochs)` returns the trained module or trains in place. The search's settings must
-    count training in epochs (`short_term_epochs`, `final_epochs`).
+    count training in epochs (`short_term_epochs`, `final_epochs`). With a batch of training `inputs` [N, ...], labels
+    are not needed, layers are refitted and cuts probed as with a data set.
     """
 
     def __init__(
@@ -161,10 +138,12 @@ class UserQuality:
         finetune: Callable[[nn.Module, int], nn.Module | None],
         *,
         test: Callable[[nn.Module], float] | None = None,
+        inputs: torch.Tensor | None = None,
     ) -> None:
         self._evaluate = evaluate
         self._finetune = finetune
         self._test = test
+        self._inputs = inputs
 
     @property
     def steps_per_epoch(self) -> int:
@@ -192,17 +171,21 @@ class UserQuality:
             returned = self._finetune(student, steps)
         return student if returned is None else returned
 
-    def calibration(self) -> torch.Tensor | None:
-        """Return None: what the user's model is fed is not known here."""
-        return None
+    def calibration(self, count: int) -> torch.Tensor | None:
+        """Return the first `count` of the inputs that the user gave; None if none were given."""
+        return None if self._inputs is None or not count else self._inputs[:count]
 
-    def probe(self, module: nn.Module) -> float | None:
-        """Return None: the user's evaluation may be slow, and the importance of channels will do."""
-        return None
+    def unseen(self, count: int) -> torch.Tensor | None:
+        """Return the last `count` of them."""
+        return None if self._inputs is None or not count else self._inputs[-count:]
 
     def gradients(self, module: nn.Module) -> Gradients:
         """Refuse: there is no loss to differentiate. Raises ConfigError."""
         raise ConfigError("criterion 'taylor' needs a data set; with your own functions use l1, l2, fpgm or bn-scale")
+
+
+def _shuffled(count: int) -> torch.Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 def _accuracy(score: Score) -> Accuracy:

@@ -13,17 +13,15 @@ from tvm_prune.search.options import Option
 
 __all__ = ["Gain", "Price", "best_first", "worth"]
 
-# Loss that one unit of importance is taken to cost at least, see `_harm`.
-_CHANCE = 0.02
 _NO_HARM = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a priced trial said: predicted latency, and the loss without training if it was probed."""
+    """What a priced trial said: predicted latency, and its distance from the incumbent if it was probed."""
 
     latency_s: float
-    probe_loss: float | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ def best_first(
 
 def worth(option: Option, price: Price, *, incumbent: Price) -> float:
     """Return the seconds that `option` saves per harm."""
-    return (incumbent.latency_s - price.latency_s) / max(_harm(option, price, incumbent), _NO_HARM)
+    return (incumbent.latency_s - price.latency_s) / max(_harm(option, price), _NO_HARM)
 
 
 def _hull(chain: Sequence[tuple[Option, Price]], incumbent: Price) -> list[tuple[float, Gain]]:
@@ -76,25 +74,15 @@ def _hull(chain: Sequence[tuple[Option, Price]], incumbent: Price) -> list[tuple
     found: list[tuple[float, Gain]] = []
     left, latency_s, harm = list(chain), incumbent.latency_s, 0.0
     while left:
-        slopes = [
-            (latency_s - price.latency_s) / max(_harm(option, price, incumbent) - harm, _NO_HARM)
-            for option, price in left
-        ]
+        slopes = [(latency_s - price.latency_s) / max(_harm(option, price) - harm, _NO_HARM) for option, price in left]
         best = slopes.index(max(slopes))
         option, price = left[best]
-        # Where probes are noisy a deeper cut may look less harmful; it must not come before the one it replaces.
-        slope = min(slopes[best], found[-1][0]) if found else slopes[best]
-        found.append((slope, Gain(option=option, saved_s=latency_s - price.latency_s)))
-        latency_s, harm = price.latency_s, _harm(option, price, incumbent)
+        found.append((slopes[best], Gain(option=option, saved_s=latency_s - price.latency_s)))
+        latency_s, harm = price.latency_s, _harm(option, price)
         left = left[best + 1 :]
     return found
 
 
-def _harm(option: Option, price: Price, incumbent: Price) -> float:
-    """Return the rise of the probed loss, or the importance lost where nothing was probed.
-
-    On few images a rise near zero is chance; there a small part of the importance decides between options.
-    """
-    if price.probe_loss is None or incumbent.probe_loss is None:
-        return option.loss
-    return max(price.probe_loss - incumbent.probe_loss, _CHANCE * option.loss)
+def _harm(option: Option, price: Price) -> float:
+    """Return the probed distance, or the importance lost where nothing was probed."""
+    return option.loss if price.distance is None else price.distance

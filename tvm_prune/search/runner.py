@@ -67,8 +67,10 @@ class TrialRunner:
                 for proposal in proposals
             ]
         with watch.stage("probe"):
-            losses = [
-                self.workbench.probe(model) if proposal.probe and model is not None else None
+            distances = [
+                self.workbench.probe(model, self.shelf.get(proposal.parent, trials), proposal.steps)
+                if proposal.probe and model is not None
+                else None
                 for proposal, model in zip(proposals, models, strict=True)
             ]
         asked = [
@@ -86,13 +88,13 @@ class TrialRunner:
                 proposal=proposal,
                 state=State.FAILED if isinstance(answer, Failure) else State.PRICED,
                 cost=_in_place(answer, trials[proposal.parent]) if isinstance(answer, Cost) else None,
-                probe_loss=loss,
+                distance=distance,
                 note=_failure_text(answer) if isinstance(answer, Failure) else "",
                 seed=trial_seed(self.run_seed, first + index),
                 seconds=seconds,
                 measurements=each + (index < left),
             )
-            for index, (proposal, answer, loss) in enumerate(zip(proposals, answers, losses, strict=True))
+            for index, (proposal, answer, distance) in enumerate(zip(proposals, answers, distances, strict=True))
         ]
 
     def carry_out(self, proposal: Proposal, trials: Sequence[Trial], *, number: int) -> Trial:

@@ -28,8 +28,9 @@ class CPruneSettings:
     paper's: all groups that the task produces, together). The groups of the `tasks_per_iteration` most costly tasks are
     priced at `counts_per_group` channel counts each: `prices` = "measured" (lowered, new tasks tuned) or "forecast"
     (the program table scaled to the counts; only what is put together from them is measured). The seconds they save are
-    set against their `harm`: "probe" = the rise of the loss on `probe_images` training images without training (where
-    the data can be had), "importance" = the scores of the channels removed. What an earlier incumbent had priced is
+    set against their `harm`: "probe" = how far the answers for `probe_images` validation images (labels play no part)
+    are from the incumbent's once the layers that read the channels are fitted on as many training images (where the
+    data can be had), "importance" = the scores of the channels removed. What an earlier incumbent had priced is
     priced anew `prices_renewed` at a time, the most promising first, until a step can be made of it. One step aims at
     `bite` of the incumbent's latency (0 = one candidate a step). No group loses more than `max_sparsity` of its
     original channels. Which channels a cut takes is up to `criterion`: l1, l2, fpgm, bn-scale, taylor, random, or obs

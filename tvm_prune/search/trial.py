@@ -41,10 +41,10 @@ class Accuracy:
 class Proposal:
     """One candidate: the accepted trial it grows from and the steps to add.
 
-    `price_only` stops after the estimate; `probe` adds the loss before any training to it. `forecast_s` is a latency
-    that the searcher has worked out by itself and that takes the place of the estimate. `max_ratio` is the latency gate
-    against the parent (None = no gate); `min_accuracy` the accuracy gate as a fraction on the validation split (None =
-    no gate); `finetune_steps` the optimizer steps of short-term training.
+    `price_only` stops after the estimate; `probe` adds how far it is from its parent before any training. `forecast_s`
+    is a latency that the searcher has worked out by itself and that takes the place of the estimate. `max_ratio` is the
+    latency gate against the parent (None = no gate); `min_accuracy` the accuracy gate as a fraction on the validation
+    split (None = no gate); `finetune_steps` the optimizer steps of short-term training.
     """
 
     parent: int
@@ -83,17 +83,17 @@ class Trial:
     """A proposal with its outcome. Trial 0 is the dense model.
 
     `cost` is predicted for a priced trial (None where the searcher gave its own forecast) and measured for one that
-    reached the gate; `probe_loss` is the loss of a priced trial without training, None if it was not asked for or
-    cannot be had; `table` and `groups` are filled for accepted trials; `seconds` maps a stage (prune, probe, lower,
-    tune, build, measure, refit, finetune, evaluate, other) to wall-clock seconds and sums to the trial's whole;
-    `measurements` counts the programs timed for it.
+    reached the gate; `distance` is how far the answers of a priced trial are from its parent's before training, None if
+    it was not asked for or cannot be had; `table` and `groups` are filled for accepted trials; `seconds` maps a stage
+    (prune, probe, lower, tune, build, measure, refit, finetune, evaluate, other) to wall-clock seconds and sums to the
+    trial's whole; `measurements` counts the programs timed for it.
     """
 
     number: int
     proposal: Proposal | None
     state: State
     cost: Cost | None = None
-    probe_loss: float | None = None
+    distance: float | None = None
     ratio: Ratio | None = None
     accuracy: Accuracy | None = None
     table: ProgramTable | None = None

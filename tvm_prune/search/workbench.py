@@ -6,7 +6,6 @@ from typing import Protocol
 import numpy as np
 from torch import nn
 
-from tvm_prune.compress.apply import apply_steps, kept_outputs
 from tvm_prune.compress.recipe import BaseModel, Recipe
 from tvm_prune.compress.step import Step
 from tvm_prune.errors import RecipeError
@@ -15,8 +14,8 @@ from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.graph.groups import Group, Ignored, find_groups
 from tvm_prune.graph.importance import importance
 from tvm_prune.graph.obs import second_moments
-from tvm_prune.graph.refit import refit
 from tvm_prune.models.weights import load_weights, save_weights, weights_digest
+from tvm_prune.search.parent import Parent
 from tvm_prune.search.quality import Quality
 from tvm_prune.search.trial import Accuracy, ScoredGroup
 
@@ -48,8 +47,11 @@ class Workbench(Protocol):
     def finetune(self, model: CompressedModel, *, steps: int, seed: int, final: bool = False) -> CompressedModel:
         """Return `model` trained for `steps` optimizer steps; `final` selects the settings of the last retraining."""
 
-    def probe(self, model: CompressedModel) -> float | None:
-        """Return how far off `model` is before any training, on a small sample (lower = better); None if unknown."""
+    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...]) -> float | None:
+        """Return how far `model`, which is `parent` after `steps`, is from it before any training; None if unknown.
+
+        0 = the same; harms of steps that have nothing to do with each other add up.
+        """
 
     def evaluate(self, model: CompressedModel) -> Accuracy:
         """Return the accuracy on the validation split: the only one that decisions see."""
@@ -72,7 +74,8 @@ class TorchWorkbench:
 
     `source` is how the user named the model (it goes into the recipe), `quality` says how good a module is and how to
     train it, `criterion` ranks channels ("obs" becomes "l1" where there are no images to look at), `ignored_layers` are
-    never pruned.
+    never pruned. Layers are fitted, and looked at by "obs", on `refit_images` training images, cuts probed on
+    `probe_images`.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class TorchWorkbench:
         source: str,
         criterion: str = "l1",
         ignored_layers: tuple[Ignored, ...] = (),
+        probe_images: int = 512,
+        refit_images: int = 0,
         seed: int = 0,
     ) -> None:
         self._dense = dense
@@ -90,7 +95,10 @@ class TorchWorkbench:
         self._base = BaseModel(source=source, fingerprint=fingerprint(dense))
         self._criterion = criterion
         self._ignored = ignored_layers
+        self._probe_images = probe_images
+        self._refit_images = refit_images
         self._seed = seed
+        self._last: Parent | None = None
 
     @property
     def identity(self) -> str:
@@ -113,27 +121,24 @@ class TorchWorkbench:
 
     def build(self, parent: CompressedModel, steps: tuple[Step, ...]) -> CompressedModel:
         """Return `parent` with `steps` applied, weights carried over. Raises PruningError, RecipeError."""
-        return apply_steps(parent, steps)
+        return self._parent(parent).build(steps)
 
     def refit(
         self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
     ) -> CompressedModel:
         """Return `model` with its layers fitted to those of `parent`; as it is where there is nothing to fit on."""
-        inputs = self._quality.calibration()
-        if inputs is None:
-            return model
-        kept = kept_outputs(parent, steps)
-        return _with_module(model, refit(model.module, parent.module, kept, inputs, seed=seed))
+        fitted = self._parent(parent).refit(model, steps, images=self._refit_images, seed=seed)
+        return model if fitted is None else _with_module(model, fitted)
 
     def finetune(self, model: CompressedModel, *, steps: int, seed: int, final: bool = False) -> CompressedModel:
         """Return `model` trained for `steps` optimizer steps; `final` selects the settings of the last retraining."""
         module = self._quality.finetune(model.module, steps=steps, seed=seed, final=final)
         return _with_module(model, module)
 
-    def probe(self, model: CompressedModel) -> float | None:
-        """Return the loss on a sample of the training split, to six digits; None with the user's own functions."""
-        loss = self._quality.probe(model.module)
-        return None if loss is None else float(f"{loss:.6g}")
+    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...]) -> float | None:
+        """Return the relative squared difference of the answers, to six digits; None where there are no images."""
+        distance = self._parent(parent).distance(model, steps)
+        return None if distance is None else float(f"{distance:.6g}")
 
     def evaluate(self, model: CompressedModel) -> Accuracy:
         """Return the accuracy on the validation split."""
@@ -148,7 +153,7 @@ class TorchWorkbench:
         criterion, moments = self._criterion, None
         gradients = self._quality.gradients(model.module) if criterion == "taylor" else None
         if criterion == "obs":
-            inputs = self._quality.calibration()
+            inputs = self._quality.calibration(self._refit_images)
             if inputs is None:
                 criterion = "l1"
             else:
@@ -181,6 +186,12 @@ class TorchWorkbench:
         model = recipe.apply(self._dense)
         load_weights(model.module, stem.with_name(f"{stem.name}.safetensors"))
         return model
+
+    def _parent(self, model: CompressedModel) -> Parent:
+        """Return what is known of `model`; kept until another one is asked for."""
+        if self._last is None or self._last.model is not model:
+            self._last = Parent(model, self._quality, probe_images=self._probe_images)
+        return self._last
 
 
 def _with_module(model: CompressedModel, module: nn.Module) -> CompressedModel:

@@ -75,7 +75,7 @@ DATA_SETS: dict[str, _Facts] = {
 def load_data(
     name: str,
     *,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     seed: int = 0,
     val_count: int | None = None,
     download: bool = False,
@@ -98,7 +98,7 @@ def load_data(
     if limit is not None and limit < 1:
         raise DataError(f"limit must be at least 1 image, got {limit}.")
     facts = DATA_SETS[name]
-    folder = data_dir if data_dir is not None else standard_folder()
+    folder = Path(data_dir) if data_dir is not None else standard_folder()
     train, test, num_classes = _read(name, folder, download=download, image_size=image_size or 224, limit=limit)
     if val_count is None:
         val_count = facts.val_count if 0 < facts.val_count < len(train) else max(1, len(train) // 10)
