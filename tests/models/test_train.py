@@ -179,6 +179,17 @@ def test_frozen_parameters_stay_frozen() -> None:
     assert [value.requires_grad for value in result.module.parameters()] == [False, True, True, True, True]
 
 
+def test_norms_keep_their_statistics_where_that_is_asked_for() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    for frozen in (True, False):
+        trained = train(module, bright_data(), TrainSettings(steps=4, batch_size=32, freeze_norms=frozen)).module
+        same = torch.equal(trained.get_buffer("1.running_mean"), module.get_buffer("1.running_mean"))
+        assert same is frozen
+        assert not torch.equal(trained.get_parameter("1.bias"), module.get_parameter("1.bias"))
+
+
 def test_ctrl_c_arrives_as_such_and_can_be_pressed_again() -> None:
     before = signal.getsignal(signal.SIGINT)
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
+import pytest
+
 from tvm_prune.compress.step import PruneStep
+from tvm_prune.search.bundle import Bundle
 from tvm_prune.search.findings import Findings
 from tvm_prune.search.options import Option
 from tvm_prune.search.ranking import Price
@@ -37,6 +40,17 @@ def test_the_next_incumbent_prices_the_most_promising_again_a_few_at_a_time() ->
     assert second.unpriced([A, B, C]) == []
     assert second.hopeful([A, B, C], count=2) == [(), B.steps, C.steps]
     assert priced(second, {B: 0.5, C: 0.7}).hopeful([A, B, C], count=2) == [A.steps]
+
+
+def test_what_promises_more_than_the_bundle_in_hand_is_priced_first() -> None:
+    first = Findings(latency_s=1.0, window=1)
+    first.unpriced([A, B, C])
+    hopes = priced(first, {A: 0.9, B: 0.5, C: 0.7}).leave_hopes()
+    second = Findings(latency_s=1.0, window=1, hopes=hopes)
+    priced(second, {C: 0.8})
+    in_hand = Bundle(options=(C,), saved_s=0.2)
+    assert second.least_worth(in_hand) == pytest.approx(0.2)
+    assert second.hopeful([A, B, C], count=8, better_than=second.least_worth(in_hand)) == [B.steps]
 
 
 def test_other_channels_of_the_same_count_are_the_same_hope() -> None:

@@ -59,6 +59,7 @@ def _quality(
         batch_size=settings.batch_size,
         weight_decay=settings.weight_decay,
         distill_weight=settings.distill_weight,
+        freeze_norms=settings.freeze_norms,
         precision=arithmetic(),
     )
     final = replace(common, lr=settings.final_lr)

@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tvm_prune.codec import decode, dumps, encode
 from tvm_prune.errors import ConfigError, WeightsError
@@ -124,6 +125,10 @@ class _Learner(LightningModule):
     def on_train_epoch_start(self) -> None:
         self._take_the_machine()
         self.module.train()
+        if self.plan.settings.freeze_norms:
+            for part in self.module.modules():
+                if isinstance(part, _BatchNorm):
+                    part.eval()
         self.plan.batches.set_epoch(self.current_epoch)
         # Dropout and the like draw from the global state: start it from the epoch, as the order of the images does.
         torch.manual_seed(self.plan.settings.seed * 1_000_003 + self.current_epoch)

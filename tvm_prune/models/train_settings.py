@@ -21,7 +21,9 @@ class TrainSettings:
     leaves biases and norm parameters alone. Gradients longer than `clip_norm` are shortened to it (0 = never), without
     which nets that have no batch norm can die at a common rate. `distill_weight` mixes the teacher's soft targets, at
     `temperature`, with the labels. `ema` is the decay of the averaged weights that are returned, 0 = return the last
-    weights. `precision` is that of the arithmetic; weights stay float32.
+    weights. `precision` is that of the arithmetic; weights stay float32. With `freeze_norms` batch norm keeps the
+    statistics that it has and uses them, as in evaluation; scale and shift are trained all the same. Over few steps
+    that is the better choice where the statistics are right, since those of the last small batches are noise.
     """
 
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -39,6 +41,7 @@ class TrainSettings:
     temperature: Annotated[float, Field(gt=0)] = 4.0
     seed: Annotated[int, Field(ge=0)] = 0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    freeze_norms: bool = False
     __pydantic_config__ = STRICT
 
 

@@ -7,6 +7,7 @@ compare, train and judge it. What the paper leaves open or its released code get
 whole dependency group, a rejection rolls everything back, and "nothing left" is a normal end.
 """
 
+import math
 from collections.abc import Set
 from dataclasses import dataclass
 
@@ -81,9 +82,10 @@ class CPrune:
             if unpriced := known.unpriced(options):
                 return tuple(self._price(here, steps) for steps in unpriced)
             self._trying = known.pick(options, ceiling=self._ceiling, bite=self._bite, beta=self._settings.beta)
-            if self._trying is None or self._trying.saved_s < self._bite * known.own.latency_s:
-                if hopeful := known.hopeful(options, count=self._settings.prices_renewed):
-                    return tuple(self._price(here, steps) for steps in hopeful)
+            enough = self._trying is not None and self._trying.saved_s >= self._bite * known.own.latency_s
+            better_than = known.least_worth(self._trying) if self._trying is not None and enough else -math.inf
+            if hopeful := known.hopeful(options, count=self._settings.prices_renewed, better_than=better_than):
+                return tuple(self._price(here, steps) for steps in hopeful)
             if self._trying is not None:
                 doubtful = self._probing or self._forecasting
                 if doubtful and len(self._trying.options) > 1 and self._trying.steps not in known.prices:

@@ -1,5 +1,6 @@
 """What is known about the neighbours of one incumbent: prices, refusals, and which bundle follows from them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,9 +43,18 @@ class Findings:
         self._options.update({option.steps: option for option in options})
         return self._after_own([option for option in self._left(options) if option.counts not in self.hopes])
 
-    def hopeful(self, options: Sequence[Option], *, count: int) -> list[Steps]:
-        """Return the next `count` of the options that earlier incumbents had priced and this one has not."""
-        return self._after_own(sorted(self._left(options), key=lambda option: -self.hopes[option.counts])[:count])
+    def hopeful(self, options: Sequence[Option], *, count: int, better_than: float = -math.inf) -> list[Steps]:
+        """Return the next `count` of the options that earlier incumbents had priced and this one has not.
+
+        Those alone that were worth more than `better_than`.
+        """
+        left = [option for option in self._left(options) if self.hopes[option.counts] > better_than]
+        return self._after_own(sorted(left, key=lambda option: -self.hopes[option.counts])[:count])
+
+    def least_worth(self, bundle: Bundle) -> float:
+        """Return what the option of `bundle` is worth that is worth least: no hope above it may be left unpriced."""
+        prices = [(option, self.prices[option.steps]) for option in bundle.options]
+        return min(worth(option, price, incumbent=self.own) for option, price in prices if price is not None)
 
     def leave_hopes(self) -> dict[Counts, float]:
         """Return what each option priced so far was worth, most recently."""

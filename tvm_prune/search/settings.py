@@ -39,7 +39,7 @@ class CPruneSettings:
     Training: before it, layers are fitted by least squares to what they gave in the incumbent, on `refit_images`
     training images (0 = not at all; nor with the user's own functions). Short-term budget in optimizer steps or in
     epochs (exactly one of the two), the same for the final retraining; `distill_weight` mixes in the dense network's
-    answers.
+    answers; `freeze_norms` keeps the statistics of batch norm, which the refit has moved, through both trainings.
     """
 
     accuracy_requirement: float | None = None
@@ -73,6 +73,7 @@ class CPruneSettings:
     batch_size: int = 128
     weight_decay: float = 5e-4
     distill_weight: float = 0.0
+    freeze_norms: bool = False
     seed: int = 0
     __pydantic_config__ = STRICT
 
@@ -166,7 +167,19 @@ _PAPER = CPruneSettings(
     batch_size=64,
     refit_images=0,
 )
-_CPU = CPruneSettings(criterion="obs", alpha=0.97, recovery=0.01)
+# No training within the search: after a refit it takes an epoch, not some dozen steps, to gain anything.
+_CPU = CPruneSettings(
+    criterion="obs",
+    alpha=0.97,
+    recovery=0.02,
+    prices="forecast",
+    tasks_per_iteration=12,
+    probe_images=256,
+    short_term_steps=0,
+    final_lr=0.01,
+    distill_weight=0.5,
+    freeze_norms=True,
+)
 # `make demo` ends by its budget of seconds before it has taken so many steps.
 _DEMO = CPruneSettings(
     accuracy_drop=0.005,
