@@ -3,7 +3,8 @@
     python -m benchmarks.cprune --data-dir DIR --weights resnet20_cifar10.safetensors --json FILE --out runs/benchmark
 
 Every method starts from the same trained weights and the same validation split, gets the same trials per task, and each
-uniform network gets as many optimizer steps as CPrune's result had in all. Resumes like any run.
+uniform network gets as many optimizer steps as CPrune's result had in all. Later seeds find the tuning records of the
+first ones. Resumes like any run.
 """
 
 import argparse
@@ -149,7 +150,7 @@ def main() -> None:
         tuning = TuneSettings(trials_per_task=settings.trials_per_task)
         with (
             Screen() as screen,
-            CompilerOracle(target, records_folder=folder.records, tuning=tuning) as oracle,
+            CompilerOracle(target, records_folder=arguments.out / "records", tuning=tuning) as oracle,
         ):
             job = CPruneJob(
                 settings=replace(settings, seed=seed),

@@ -11,7 +11,7 @@ from tvm_prune.files import write_atomically
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.watcher import Watcher
 from tvm_prune.search.outcome import Outcome
-from tvm_prune.search.trial import Accuracy
+from tvm_prune.search.trial import Accuracy, Trial
 from tvm_prune.search.workbench import Workbench
 
 __all__ = ["Final", "retrain"]
@@ -47,8 +47,9 @@ def retrain(
 ) -> Final:
     """Retrain accepted trials for `steps` optimizer steps, the last one first, until one reaches `requirement` (0..1).
 
-    The search may have gone below the requirement, trusting in this. What was retrained before a kill is read back from
-    `folder`. With no trial that reaches the requirement the dense model is the answer.
+    The search may have gone below the requirement, trusting in this. A retraining that loses accuracy is undone. What
+    was retrained before a kill is read back from `folder`. With no trial that reaches the requirement the dense model
+    is the answer.
     """
     notes = []
     for trial in reversed(outcome.accepted[1:]):
@@ -56,10 +57,8 @@ def retrain(
         watcher.stage(f"retrain trial {trial.number} for {steps} steps")
         known = _known(outcome, workbench, number=trial.number, stem=stem, steps=steps)
         if known is None:
-            model = outcome.model(trial.number, workbench)
-            if steps:
-                model = workbench.finetune(model, steps=steps, seed=trial.seed, final=True)
-            known = model, workbench.evaluate(model)
+            known = _retrained(outcome, workbench, trial, steps=steps)
+            model = known[0]
             workbench.save(model, outcome.steps(trial.number), stem)
             write_atomically(_record_path(stem), dumps(_Record(steps=steps, validation=known[1])) + "\n")
         model, accuracy = known
@@ -73,6 +72,16 @@ def retrain(
     dense = outcome.dense.accuracy
     assert dense is not None
     return Final(number=0, model=workbench.dense(), validation=dense, notes=tuple(notes))
+
+
+def _retrained(outcome: Outcome, workbench: Workbench, trial: Trial, *, steps: int) -> tuple[CompressedModel, Accuracy]:
+    model = outcome.model(trial.number, workbench)
+    if not steps:
+        return model, workbench.evaluate(model)
+    trained = workbench.finetune(model, steps=steps, seed=trial.seed, final=True)
+    accuracy = workbench.evaluate(trained)
+    assert trial.accuracy is not None
+    return (trained, accuracy) if accuracy.fraction >= trial.accuracy.fraction else (model, trial.accuracy)
 
 
 def _record_path(stem: Path) -> Path:

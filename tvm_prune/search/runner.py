@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tvm_prune.errors import ToolchainError
+from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.cost import Cost, Failure, Ratio
 from tvm_prune.search.shelf import Shelf, lineage
 from tvm_prune.search.stopwatch import Stopwatch
-from tvm_prune.search.trial import Proposal, State, Trial, trial_seed
+from tvm_prune.search.trial import Accuracy, Proposal, State, Trial, trial_seed
 from tvm_prune.search.workbench import Workbench
 
 __all__ = ["TrialRunner"]
@@ -127,14 +128,8 @@ class TrialRunner:
             )
         self.say(f"trial {number}: fitting the layers anew")
         with watch.stage("refit"):
-            candidate = self.workbench.refit(candidate, parent, proposal.steps, seed=seed)
-        if proposal.finetune_steps:
-            self.say(f"trial {number}: training for {proposal.finetune_steps} steps")
-            with watch.stage("finetune"):
-                candidate = self.workbench.finetune(candidate, steps=proposal.finetune_steps, seed=seed)
-        self.say(f"trial {number}: evaluating")
-        with watch.stage("evaluate"):
-            accuracy = self.workbench.evaluate(candidate)
+            refitted = self.workbench.refit(candidate, parent, proposal.steps, seed=seed)
+        candidate, accuracy = self._trained(refitted, trial, watch, fitted=refitted is not candidate)
         trial = replace(trial, accuracy=accuracy)
         if proposal.min_accuracy is not None and accuracy.fraction < proposal.min_accuracy:
             return closed(
@@ -147,6 +142,32 @@ class TrialRunner:
             groups = self.workbench.groups(candidate)
         self.shelf.put(number, candidate, (*lineage(trials, proposal.parent), *proposal.steps))
         return closed(replace(trial, cost=table.whole, table=table, groups=groups), State.ACCEPTED)
+
+    def _trained(
+        self, model: CompressedModel, trial: Trial, watch: Stopwatch, *, fitted: bool
+    ) -> tuple[CompressedModel, Accuracy]:
+        """Return `model` after the short-term training of `trial`, with its accuracy.
+
+        A `fitted` model is worth something without gradients: a training that makes it worse is undone.
+        """
+        assert trial.proposal is not None
+        steps = trial.proposal.finetune_steps
+        before = self._accuracy(model, trial, watch) if fitted or not steps else None
+        if not steps:
+            assert before is not None
+            return model, before
+        self.say(f"trial {trial.number}: training for {steps} steps")
+        with watch.stage("finetune"):
+            trained = self.workbench.finetune(model, steps=steps, seed=trial.seed)
+        accuracy = self._accuracy(trained, trial, watch)
+        if before is not None and before.fraction > accuracy.fraction:
+            return model, before
+        return trained, accuracy
+
+    def _accuracy(self, model: CompressedModel, trial: Trial, watch: Stopwatch) -> Accuracy:
+        self.say(f"trial {trial.number}: evaluating")
+        with watch.stage("evaluate"):
+            return self.workbench.evaluate(model)
 
 
 def _in_place(estimate: Cost, parent: Trial) -> Cost:

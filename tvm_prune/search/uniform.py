@@ -1,5 +1,6 @@
 """The uniform baseline: every group thinned by the same ratio, counts rounded up to what vectors like."""
 
+import math
 from dataclasses import dataclass, replace
 
 from tvm_prune.codec import STRICT
@@ -37,7 +38,8 @@ class Uniform:
     """A searcher without feedback: every point grows from the dense model, passes no gate and is tried once.
 
     All points are priced first. One that promises no less latency than a point with at least as many channels in every
-    group is not trained: the wider network computes all that it can, as fast, so it cannot be on the lower envelope.
+    group, or than the dense network, is not trained: the wider network computes all that it can, as fast, so it cannot
+    be on the lower envelope.
     """
 
     def __init__(self, settings: UniformSettings) -> None:
@@ -45,6 +47,7 @@ class Uniform:
         self._settings = settings
         self._points: tuple[Proposal, ...] = ()
         self._prices: list[float | None] = []
+        self._dense_s = math.inf
         self._asked: list[Proposal] | None = None
 
     @property
@@ -69,21 +72,22 @@ class Uniform:
         """Take trial 0, which has the groups, and the prices; later outcomes change nothing."""
         if trial.number == 0:
             assert trial.groups is not None
+            assert trial.cost is not None
             self._points = self._proposals(trial.groups)
+            self._dense_s = trial.cost.latency_s
         elif trial.proposal is not None and trial.proposal.price_only:
             self._prices.append(None if trial.cost is None else trial.cost.latency_s)
 
     def _worthwhile(self) -> list[Proposal]:
         priced = list(zip(self._points, self._prices, strict=True))
-        return [
-            point
-            for point, latency_s in priced
-            if latency_s is None
-            or not any(
+
+        def beaten(point: Proposal, latency_s: float) -> bool:
+            return latency_s >= self._dense_s or any(
                 other_s is not None and other_s <= latency_s and other != point and _wider(other, point)
                 for other, other_s in priced
             )
-        ]
+
+        return [point for point, latency_s in priced if latency_s is None or not beaten(point, latency_s)]
 
     def _proposals(self, groups: tuple[ScoredGroup, ...]) -> tuple[Proposal, ...]:
         found: dict[tuple[PruneStep, ...], Proposal] = {}
