@@ -56,6 +56,15 @@ def test_an_earlier_trial_is_taken_when_the_last_one_stays_below(outcome: Outcom
     assert "below the required" in final.notes[0]
 
 
+def test_a_retraining_that_loses_accuracy_is_undone(outcome: Outcome, tmp_path: Path) -> None:
+    workbench = Counting(recovery=0.0)
+    final = again(outcome, workbench, tmp_path / "final", requirement=0.5)
+    last = outcome.accepted[-1]
+    assert workbench.trained == 1
+    assert (final.number, final.validation) == (last.number, last.accuracy)
+    assert toy_of(final.model).recovered == toy_of(outcome.model(last.number, workbench)).recovered
+
+
 def test_the_dense_model_is_the_answer_when_none_holds_it(outcome: Outcome, tmp_path: Path) -> None:
     final = again(outcome, Counting(), tmp_path / "final", requirement=0.96)
     assert final.number == 0

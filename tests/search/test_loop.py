@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.toy import ToyOracle, ToyWorkbench, header, key, search
-from tvm_prune.compress.step import PruneStep
+from tests.search.toy import ToyOracle, ToyWorkbench, header, key, model_of, search, toy_of
+from tvm_prune.compress.step import PruneStep, Step
 from tvm_prune.errors import JournalError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.cost import Cost, Failure
@@ -193,6 +193,32 @@ def test_a_dense_model_that_cannot_be_built_stops_the_run(tmp_path: Path) -> Non
     oracle = ToyOracle(failing=frozenset({'{"stem": 64, "one": 64, "two": 128}'}))
     with pytest.raises(ToolchainError, match=r"the dense model cannot be compiled \(build: asked to fail\)"):
         scripted(tmp_path, oracle=oracle)
+
+
+class Fitting(ToyWorkbench):
+    """A refit undoes nine tenths of the damage; training leaves `recovery` of it undone, whatever was before."""
+
+    def refit(
+        self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
+    ) -> CompressedModel:
+        return model_of(toy_of(model).kept, 0.9)
+
+
+@pytest.mark.parametrize(("recovery", "left"), [(0.5, 0.9), (0.99, 0.99)], ids=["undone", "kept"])
+def test_a_training_that_makes_a_refitted_network_worse_is_undone(tmp_path: Path, recovery: float, left: float) -> None:
+    proposal = Proposal(parent=0, steps=(HALF_ONE,), finetune_steps=3)
+    workbench = Fitting(recovery=recovery)
+    trial = search(tmp_path, searcher=Scripted([(proposal,)]), workbench=workbench).trials[1]
+    stored = workbench.load((HALF_ONE,), tmp_path / "trials" / "0001")
+    assert toy_of(stored).recovered == pytest.approx(left, abs=1e-3)
+    assert trial.accuracy == workbench.evaluate(stored)
+
+
+def test_without_a_refit_a_training_is_kept_whatever_it_does(tmp_path: Path) -> None:
+    workbench = ToyWorkbench(recovery=-0.5)
+    proposal = Proposal(parent=0, steps=(HALF_ONE,), finetune_steps=3)
+    search(tmp_path, searcher=Scripted([(proposal,)]), workbench=workbench)
+    assert toy_of(workbench.load((HALF_ONE,), tmp_path / "trials" / "0001")).recovered < -0.49
 
 
 def test_nothing_can_grow_from_a_rejected_trial(tmp_path: Path) -> None:

@@ -76,6 +76,23 @@ def test_a_point_no_faster_than_a_wider_one_is_priced_but_not_trained(tmp_path: 
     )
 
 
+def test_a_point_no_faster_than_the_dense_network_is_priced_but_not_trained(tmp_path: Path) -> None:
+    class Slow(Stairs):
+        """The least cut costs more than none."""
+
+        def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+            return [
+                replace(answer, latency_s=1.0) if len(toy_of(model).kept["stem"]) == 48 else answer
+                for answer, model in zip(super().estimate(models), models, strict=True)
+                if isinstance(answer, Cost)
+            ]
+
+    outcome, _ = baseline(tmp_path, UniformSettings(ratios=(0.25, 0.75), roundings=(1,)), Slow())
+    assert [trial.proposal.note for trial in outcome.accepted[1:] if trial.proposal is not None] == [
+        "uniform 0.25, counts in multiples of 1"
+    ]
+
+
 def test_equal_models_are_tried_once_and_the_dense_one_not_again(tmp_path: Path) -> None:
     outcome, _ = baseline(tmp_path, UniformSettings(ratios=(1.0, 0.5), roundings=(1, 4, 8, 16)))
     assert len(outcome.accepted) == 2
