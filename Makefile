@@ -33,7 +33,7 @@ $(INSTALLED):
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/tvm-prune cprune resnet20 --data digits --preset demo --train-epochs 20 --max-seconds 150 --uniform 0.5,0.25,0.125 --uniform-rounding 4 --out runs/demo
+	$(BIN)/tvm-prune cprune resnet20 --data digits --preset demo --train-epochs 16 --max-seconds 140 --uniform 0.5,0.25,0.125 --uniform-rounding 4 --out runs/demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
