@@ -15,10 +15,10 @@ _TRAINING = ("finetune", "evaluate", "probe")
 def candidate_seconds(trials: Sequence[Trial]) -> dict[str, Any]:
     """Return how many candidates were priced and built, and medians of their seconds.
 
-    `priced_s` is one price: lowered, new tasks tuned. `built_s` is one built candidate by itself: compiled, compared,
-    and if accepted its program table. `built_with_prices_s` adds all prices fetched since the candidate before it, also
-    those of options not taken; these three leave training out. `built_with_training_s` is all of it, `by_stage_s` its
-    medians by stage.
+    `priced_s` is one price with its probe: forecast, or lowered and new tasks tuned. `built_s` is one built candidate
+    by itself: compiled, compared, and if accepted its program table. `built_with_prices_s` adds all prices fetched
+    since the candidate before it, also those of options not taken; these two leave training and probes out.
+    `built_with_training_s` is all of it, `by_stage_s` its medians by stage.
     """
     priced = [trial for trial in trials if not trial.built]
     built = [trial for trial in trials[1:] if trial.built]
@@ -33,7 +33,7 @@ def candidate_seconds(trials: Sequence[Trial]) -> dict[str, Any]:
     stages = sorted({stage for each in iterations for stage in each})
     return {
         "priced": len(priced),
-        "priced_s": _median([_compiler_s(trial.seconds) for trial in priced]),
+        "priced_s": _median([sum(trial.seconds.values()) for trial in priced]),
         "built": len(built),
         "built_s": _median([_compiler_s(trial.seconds) for trial in built]),
         "built_with_prices_s": _median([_compiler_s(each) for each in iterations]),

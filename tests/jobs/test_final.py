@@ -62,6 +62,7 @@ def test_a_retraining_that_loses_accuracy_is_undone(outcome: Outcome, tmp_path: 
     last = outcome.accepted[-1]
     assert workbench.trained == 1
     assert (final.number, final.validation) == (last.number, last.accuracy)
+    assert "on the validation split (retraining brought no more)" in final.notes[0]
     assert toy_of(final.model).recovered == toy_of(outcome.model(last.number, workbench)).recovered
 
 

@@ -196,7 +196,7 @@ def test_a_dense_model_that_cannot_be_built_stops_the_run(tmp_path: Path) -> Non
 
 
 class Fitting(ToyWorkbench):
-    """A refit undoes nine tenths of the damage; training leaves `recovery` of it undone, whatever was before."""
+    """A refit undoes nine tenths of the damage, training `recovery` of it whatever was before."""
 
     def refit(
         self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int

@@ -58,11 +58,12 @@ def retrain(
         known = _known(outcome, workbench, number=trial.number, stem=stem, steps=steps)
         if known is None:
             known = _retrained(outcome, workbench, trial, steps=steps)
-            model = known[0]
-            workbench.save(model, outcome.steps(trial.number), stem)
+            workbench.save(known[0], outcome.steps(trial.number), stem)
             write_atomically(_record_path(stem), dumps(_Record(steps=steps, validation=known[1])) + "\n")
         model, accuracy = known
-        reached = f"trial {trial.number} reaches {accuracy.fraction:.2%} on the validation split after retraining"
+        assert trial.accuracy is not None
+        how = " after retraining" if accuracy.fraction > trial.accuracy.fraction else " (retraining brought no more)"
+        reached = f"trial {trial.number} reaches {accuracy.fraction:.2%} on the validation split{how}"
         if accuracy.fraction >= requirement:
             notes.append(f"{reached}, {requirement:.2%} is required.")
             return Final(number=trial.number, model=model, validation=accuracy, notes=tuple(notes))

@@ -76,12 +76,8 @@ class CompilerOracle:
         self._runner = Worker("run", threads=target.threads)
         self._builders = Builders([Worker("build", threads=1) for _ in range(min(usable_cores(), 8))])
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
-        self._canary = Canary(
-            target,
-            library=Path(self._folder.name) / "canary.so",
-            records_folder=self.records.folder,
-            runner=self._runner,
-        )
+        library = Path(self._folder.name) / "canary.so"
+        self._canary = Canary(target, library=library, records_folder=self.records.folder, runner=self._runner)
         self.tuner = Tuner(
             target,
             self.records,

@@ -46,7 +46,7 @@ class Parent:
 
         Fitted on training images, compared on others: the mean squared difference of the answers over how much the
         model's own differ among images, added over outputs (0 = the same, 1 = no better than the mean answer). Labels
-        play no part; where the network was trained to a small loss, the loss tells small cuts apart by chance only.
+        play no part; where the network was trained to a small loss, the loss tells small cuts apart less well.
         """
         if self._behaviour is None or self._unseen is None:
             return None

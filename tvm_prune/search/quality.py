@@ -106,13 +106,13 @@ class DataQuality:
 
     def calibration(self, count: int) -> torch.Tensor | None:
         """Return the same `count` images of the training split each time, as inputs; None for 0."""
-        return self._inputs(self._data.train.take(self._order[:count]))
+        return self._batch(self._data.train.take(self._order[:count]))
 
     def unseen(self, count: int) -> torch.Tensor | None:
         """Return the same `count` images of the validation split each time, as inputs; None for 0."""
-        return self._inputs(self._data.val.take(_shuffled(len(self._data.val))[:count]))
+        return self._batch(self._data.val.take(_shuffled(len(self._data.val))[:count]))
 
-    def _inputs(self, sample: Split) -> torch.Tensor | None:
+    def _batch(self, sample: Split) -> torch.Tensor | None:
         return normalised(sample.images, self._data) if len(sample) else None
 
     def gradients(self, module: nn.Module) -> Gradients:
