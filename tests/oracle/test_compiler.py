@@ -82,7 +82,8 @@ def test_a_table_is_measured_once(oracle: CompilerOracle) -> None:
 
 
 def test_the_account_is_that_of_the_last_call(oracle: CompilerOracle) -> None:
-    oracle.cost(MODEL)
+    for _ in range(2):  # the first call builds the module, unless an earlier test has
+        oracle.cost(MODEL)
     assert oracle.measurements >= 1  # a machine that is slow just then is read again
     assert set(oracle.seconds) == {"lower", "tune", "measure"}
     assert all(seconds >= 0 for seconds in oracle.seconds.values())
