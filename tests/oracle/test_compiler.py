@@ -20,6 +20,7 @@ from tvm_prune.oracle import compiler as compiler_module
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Cost, Failure, Ratio
 from tvm_prune.oracle.module import Blueprint
+from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker import Worker, WorkerDied
@@ -331,7 +332,7 @@ def test_the_compiled_module_runs_on_other_inputs(oracle: CompilerOracle, tmp_pa
     library = tmp_path / "model.so"
     compiled = oracle.export_library(MODEL, library)
     assert compiled.library == library
-    assert compiled.calls == 8
+    assert len(compiled.calls) == 8
     image = torch.randn(IMAGE)
     name = oracle._bench.add(library, [torch.zeros(IMAGE).numpy()])
     (made,) = oracle._bench.run(name, [image.numpy()])
@@ -349,7 +350,7 @@ def test_it_keeps_the_contract_of_all_oracles(oracle: CompilerOracle) -> None:
 def test_a_module_that_does_not_compile_whole_is_a_failure(
     oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refusing(*_: object) -> None:
+    def refusing(*_: object, **__: object) -> None:
         raise WorkerDied("RuntimeError: cannot link:\nld returned 1 exit status")
 
     monkeypatch.setattr(Blueprint, "compile", refusing)
@@ -378,11 +379,11 @@ def test_a_compiler_that_crashes_on_a_module_costs_that_module_only(
 ) -> None:
     compile_really = Blueprint.compile
 
-    def crashing(self: Blueprint, builder: Worker, target: Target, library: Path) -> object:
+    def crashing(self: Blueprint, builder: Worker, target: Target, library: Path, *, objects: KernelObjects) -> object:
         builder.start()
         assert builder.process is not None
         builder.process.kill()
-        return compile_really(self, builder, target, library)
+        return compile_really(self, builder, target, library, objects=objects)
 
     monkeypatch.setattr(Blueprint, "compile", crashing)
     failure = oracle.cost(mixed(11))

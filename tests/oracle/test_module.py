@@ -1,15 +1,12 @@
-"""Choosing programs for a whole module: shared weights agree on their padding, records that do not fit are refused."""
+"""Choosing programs for a whole module: shared weights agree on their padding."""
 
 from dataclasses import replace
 from functools import cache
 from typing import cast
 
-import pytest
-
-from tests.oracle.kernels import TARGET, record_of, the_kernel
-from tests.relay_passes.graphs import conv_graph, matmul_graph
-from tvm_prune.errors import RecordsError
-from tvm_prune.oracle.module import Choice, choose, scheduled
+from tests.oracle.kernels import TARGET, the_kernel
+from tests.relay_passes.graphs import conv_graph
+from tvm_prune.oracle.module import Choice, choose
 from tvm_prune.oracle.program import Program, Task
 from tvm_prune.oracle.records import Record, Records
 from tvm_prune.oracle.spaces import enumerate_candidates
@@ -102,11 +99,3 @@ def test_a_task_without_any_record_runs_as_it_is() -> None:
     choice = chosen({"a": {}, "b": {32: 1.0}}, {"b": ("w",)})
     assert padding(choice) == {"a": None, "b": 32}
     assert choice.record["a"] is None
-
-
-def test_a_record_that_does_not_replay_says_what_to_delete() -> None:
-    conv, dense = the_kernel(conv_graph((3, 8))), the_kernel(matmul_graph(1, 8, 8))
-    candidate = enumerate_candidates(dense.function, TARGET, limit=1)[0]
-    foreign = Record(program=candidate.program, record_json=record_of(dense, candidate), trials=1)
-    with pytest.raises(RecordsError, match=rf"kernel {conv.key} does not replay.*delete the records folder"):
-        scheduled(conv, foreign)

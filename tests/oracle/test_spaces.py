@@ -14,7 +14,7 @@ from tvm import relax
 
 from tests.oracle.kernels import TARGET, outputs, record_of, the_kernel
 from tests.relay_passes.graphs import conv_graph, matmul_graph, unary_graph
-from tvm_prune.oracle.module import scheduled
+from tvm_prune.oracle.objects import scheduled
 from tvm_prune.oracle.records import Record
 from tvm_prune.oracle.spaces import SPACES, enumerate_candidates, space_size
 from tvm_prune.oracle.spaces.anatomy import dissect

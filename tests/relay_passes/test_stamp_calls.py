@@ -1,4 +1,4 @@
-"""A stamped module computes what it computed, and writes one line for each kernel call."""
+"""A stamped module computes what it computed, and writes down when each kernel call begins and ends."""
 
 from typing import Any
 
@@ -49,8 +49,7 @@ def halves() -> ir.IRModule:
 def test_a_stamped_module_computes_the_same_and_stamps_every_call(module: ir.IRModule) -> None:
     fused = fuse(module, TARGET)
     sites = call_sites(fused)
-    names = list(dict.fromkeys(site.kernel for site in sites))
-    numbers = {name: 10 + place for place, name in enumerate(names)}
+    names = {site.kernel for site in sites}
     runs, words = 2, 1 + STAMP_WORDS * len(sites) * 2
     count = int(fused["main"].attrs["num_input"])
     generator = np.random.default_rng(0)
@@ -58,7 +57,7 @@ def test_a_stamped_module_computes_the_same_and_stamps_every_call(module: ir.IRM
         generator.standard_normal([int(extent) for extent in param.ty.shape.values]).astype("float32")
         for param in fused["main"].params
     ]
-    stamped = StampCalls(numbers, words)(fused)  # type: ignore[operator]
+    stamped = StampCalls(names, words)(fused)  # type: ignore[operator]
     assert int(stamped["main"].attrs["num_input"]) == count + 1
     assert stamped["main"].params[count].name == "stamps"
 
@@ -71,16 +70,14 @@ def test_a_stamped_module_computes_the_same_and_stamps_every_call(module: ir.IRM
     written = stamps.numpy()
     assert written[0] == words - 1
     rows = written[1:].reshape(runs, len(sites), STAMP_WORDS)
-    for number in range(runs):
-        assert rows[number, :, 0].tolist() == [numbers[site.kernel] for site in sites]
-    begin, end = rows[..., 1] * 10**9 + rows[..., 2], rows[..., 3] * 10**9 + rows[..., 4]
+    begin, end = rows[..., 0] * 10**9 + rows[..., 1], rows[..., 2] * 10**9 + rows[..., 3]
     assert (end >= begin).all()
     assert (begin.reshape(-1)[1:] >= end.reshape(-1)[:-1]).all()
 
 
 def test_only_the_kernels_named_are_stamped() -> None:
     fused = fuse(chain(), TARGET)
-    stamped = StampCalls({"softmax": 1}, 1 + STAMP_WORDS)(fused)  # type: ignore[operator]
+    stamped = StampCalls({"softmax"}, 1 + STAMP_WORDS)(fused)  # type: ignore[operator]
     assert [site.kernel for site in call_sites_of(stamped)] == ["matmul", "matmul", "matmul1", "stamped_softmax"]
 
 

@@ -1,9 +1,10 @@
-"""What a build worker does: compile a task's programs into ONE library, or a whole module.
+"""What a build worker does: compile a task's programs into ONE library, one program to an object file, a whole module.
 
 One library a task instead of one a candidate: linking costs more than compiling a small kernel.
 """
 
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import tvm
 from tvm import relax
 from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 
+from relay_passes.external_kernels import ExternalKernels
 from relay_passes.pipeline import executable_passes
 from tvm_prune.codec import decode
 from tvm_prune.oracle.spaces import enumerate_candidates
@@ -54,11 +56,25 @@ def count_candidates(arguments: Any, emit: Emit) -> Any:
     return len(enumerate_candidates(module["main"], decode(Target, arguments["target"]), limit=arguments["limit"]))
 
 
-def build_module(arguments: Any, emit: Emit) -> None:
-    """Compile a whole module of scheduled kernels.
+def build_kernel(arguments: Any, emit: Emit) -> None:
+    """Compile one scheduled kernel to an object file.
 
-    Arguments: ``module`` (its JSON; in ``main`` the weights are the parameters after the inputs), ``target``,
-    ``weights`` (path of an .npz with their values in order), ``library`` (path to write).
+    Arguments: ``module`` (JSON of an IRModule that holds nothing but the kernel), ``target``, ``object`` (path to
+    write).
+    """
+    compiled = tvm.compile(tvm.ir.load_json(arguments["module"]), target=decode(Target, arguments["target"]).to_tvm())
+    # Whole or not at all: a file that is there is linked without another look.
+    unfinished = f"{arguments['object']}.{os.getpid()}.o"
+    compiled.mod.write_to_file(unfinished)
+    os.replace(unfinished, arguments["object"])
+
+
+def build_module(arguments: Any, emit: Emit) -> None:
+    """Compile the code around the kernels of a whole module and link both.
+
+    Arguments: ``module`` (its JSON; in ``main`` the weights are the parameters after the inputs), ``symbols`` (of the
+    kernels by name), ``objects`` (paths of their object files), ``target``, ``weights`` (path of an .npz with their
+    values in order), ``library`` (path to write).
     """
     module = tvm.ir.load_json(arguments["module"])
     target = decode(Target, arguments["target"]).to_tvm()
@@ -69,8 +85,14 @@ def build_module(arguments: Any, emit: Emit) -> None:
     module = relax.transform.BindParams("main", bound)(module)
     with target, tvm.transform.PassContext(opt_level=3):
         module = executable_passes()(module)
+        module = ExternalKernels(arguments["symbols"])(module)  # type: ignore[operator]  # the decorator makes it a pass
         executable = relax.build(module, target=target, relax_pipeline=None)
-    executable.export_library(arguments["library"])
+    executable.export_library(arguments["library"], addons=list(arguments["objects"]))
 
 
-FUNCTIONS = {"build_module": build_module, "build_task": build_task, "count_candidates": count_candidates}
+FUNCTIONS = {
+    "build_kernel": build_kernel,
+    "build_module": build_module,
+    "build_task": build_task,
+    "count_candidates": count_candidates,
+}

@@ -20,7 +20,8 @@ from tvm_prune.oracle.bench import Bench, BenchSettings
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
-from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, Form, blueprint
+from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, blueprint
+from tvm_prune.oracle.objects import Form, KernelObjects
 from tvm_prune.oracle.parity import worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.records import Records
@@ -76,6 +77,7 @@ class CompilerOracle:
         self._runner = Worker("run", threads=target.threads)
         self._builders = Builders([Worker("build", threads=1) for _ in range(min(usable_cores(), 8))])
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
+        self._objects = KernelObjects(target, Path(self._folder.name) / "objects", self._builders)
         library = Path(self._folder.name) / "canary.so"
         self._canary = Canary(target, library=library, records_folder=self.records.folder, runner=self._runner)
         self.tuner = Tuner(
@@ -294,11 +296,12 @@ class CompilerOracle:
         paths = [library or Path(self._folder.name) / f"{form}{next(self._number)}.so" for form in forms]
 
         def build(builder: Worker, work: tuple[Blueprint, Path]) -> Compiled:
-            return work[0].compile(builder, self.target, work[1])
+            return work[0].compile(builder, self.target, work[1], objects=self._objects)
 
         with self._clock("build"):
             try:
                 drafts = [blueprint(item.lowered, item.choice, self.target, form=form) for form in forms]
+                self._objects.provide([source for draft in drafts for source in draft.kernels.values()])
                 return list(self._builders.each(build, list(zip(drafts, paths, strict=True))))
             except RecordsError:
                 raise  # a broken set-up, no property of this model
@@ -376,14 +379,14 @@ class CompilerOracle:
             self._bench.remove(empty)
             self._bench.remove(stamped)
         median, spread = median_and_spread(times[whole])
-        in_situ: dict[str, float] = {}
-        for number, task_hash in enumerate(stamped_build.tasks):
-            series = [run.get(str(number), 0.0) for run in times[stamped]]
-            in_situ[task_hash] = in_situ.get(task_hash, 0.0) + median * median_share(series, times[whole])
+        places: dict[str, list[int]] = {}
+        for place, task_hash in enumerate(stamped_build.calls):
+            places.setdefault(task_hash, []).append(place)
         rows = []
         for task in item.graph.tasks:
             record = item.choice.record[task.hash]
-            each = in_situ.get(task.hash, 0.0) / task.weight
+            series = [sum(calls[place] for place in places.get(task.hash, ())) for calls in times[stamped]]
+            each = median * median_share(series, times[whole]) / task.weight
             rows.append(
                 Row(
                     task=task,

@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from tvm_prune.codec import encode
-from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.lower import Lowered
+from tvm_prune.oracle.objects import Form, KernelObjects, KernelSource
 from tvm_prune.oracle.records import Record, Records
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tasks import Kernel, TaskGraph, Variant, kernel
+from tvm_prune.oracle.tasks import TaskGraph, Variant, kernel
 from tvm_prune.oracle.worker import Worker
 
-__all__ = ["STAMPED_ROUNDS", "Blueprint", "Choice", "Compiled", "Form", "blueprint", "choose"]
-
-Form = Literal["plain", "empty", "stamped"]
+__all__ = ["STAMPED_ROUNDS", "Blueprint", "Choice", "Compiled", "blueprint", "choose"]
 
 # Runs of a stamped module that its buffer has room for.
 STAMPED_ROUNDS = 32
@@ -35,11 +32,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled library; the task of each kernel by the kernel's number; kernel calls; words of its stamps buffer."""
+    """A compiled library; the task of each kernel call in order; words of its stamps buffer."""
 
     library: Path
-    tasks: tuple[str, ...]
-    calls: int
+    calls: tuple[str, ...]
     stamp_words: int
 
 
@@ -94,43 +90,32 @@ def _merge(graph: TaskGraph, sharing: dict[tuple[str, ...], list[str]]) -> list[
     return [hashes for _, hashes in groups]
 
 
-def scheduled(found: Kernel, record: Record) -> Any:
-    """Return the PrimFunc of `found` after the record's trace. Raises RecordsError when the trace does not fit."""
-    import tvm
-    from tvm.s_tir import Schedule
-    from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
-
-    workload = Workload(tvm.IRModule({"main": found.function}))
-    schedule = Schedule(workload.mod)
-    try:
-        TuningRecord.from_json(record.record_json, workload).trace.apply_to_schedule(schedule, remove_postproc=False)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise RecordsError(
-            f"a tuning record of kernel {found.key} does not replay ({str(error).splitlines()[0]}); "
-            "it comes from another version: delete the records folder and tune again"
-        ) from error
-    return schedule.mod["main"]
-
-
 @dataclass(frozen=True)
 class Blueprint:
-    """A module with its programs in place, ready for a compiler.
+    """A module with a program for each of its kernels, ready for a compiler.
 
-    `module` is its JSON, `weights` the values of the parameters after the inputs; the rest as in `Compiled`.
+    `module` is the JSON of the graph, `kernels` what is linked for each kernel in it, by name; `weights` are the values
+    of the parameters after the inputs; the rest as in `Compiled`.
     """
 
     module: str
+    kernels: dict[str, KernelSource]
     weights: tuple[np.ndarray, ...]
-    tasks: tuple[str, ...]
-    calls: int
+    calls: tuple[str, ...]
     stamp_words: int
 
-    def compile(self, builder: Worker, target: Target, library: Path) -> Compiled:
-        """Compile to `library` in `builder`. Raises WorkerDied with the compiler's words if it refuses or crashes."""
+    def compile(self, builder: Worker, target: Target, library: Path, *, objects: KernelObjects) -> Compiled:
+        """Compile the graph in `builder` and link it to its kernels' `objects`, which must be there.
+
+        Raises WorkerDied with the compiler's words if it refuses or crashes.
+        """
         stored = library.with_suffix(".weights.npz")
         np.savez(stored, *self.weights)
+        symbols = {name: source.symbol for name, source in self.kernels.items()}
         request = {
             "module": self.module,
+            "symbols": symbols,
+            "objects": [str(objects.path(symbol)) for symbol in dict.fromkeys(symbols.values())],
             "target": encode(target),
             "weights": str(stored),
             "library": str(library),
@@ -139,11 +124,11 @@ class Blueprint:
             builder.request("build_module", request, timeout_s=_BUILD_TIMEOUT_S)
         finally:
             stored.unlink(missing_ok=True)
-        return Compiled(library, self.tasks, self.calls, self.stamp_words)
+        return Compiled(library, self.calls, self.stamp_words)
 
 
 def blueprint(lowered: Lowered, choice: Choice, target: Target, *, form: Form = "plain") -> Blueprint:
-    """Put the chosen programs into the model; its weights travel in the library.
+    """Choose the programs of the model's kernels; its weights travel in the library.
 
     Form "empty" keeps every call, buffer and weight but lets the kernels do nothing: what is left is the overhead. Form
     "stamped" takes one more input and writes down there when each kernel starts and ends.
@@ -151,23 +136,23 @@ def blueprint(lowered: Lowered, choice: Choice, target: Target, *, form: Form = 
     import tvm
 
     from relay_passes.hoist_weights import apply_changes, weight_entries
-    from relay_passes.stamp_calls import STAMP_WORDS, StampCalls
+    from relay_passes.stamp_calls import STAMP_WORDS, StampCalls, results_of
 
     module, sites = lowered.fuse(target.to_tvm(), choice.wider)
-    by_key = {variant.kernel.key: (variant.kernel, choice.record[task]) for task, variant in choice.variant.items()}
-    task_of = {variant.kernel.key: task for task, variant in choice.variant.items()}
-    kernels = list(dict.fromkeys(site.kernel for site in sites))
-    tasks = []
-    for name in kernels:
-        found, record = by_key[kernel(module[name]).key]
-        tasks.append(task_of[found.key])
-        if form == "empty":
-            module[name] = module[name].with_body(tvm.tirx.Evaluate(0))
-        elif record is not None:
-            module[name] = scheduled(found, record).without_attr("global_symbol")
     weights = tuple(apply_changes(lowered.state[entry["name"]], entry["changes"]) for entry in weight_entries(module))
     words = 1 + STAMP_WORDS * len(sites) * STAMPED_ROUNDS
+    by_key = {variant.kernel.key: task for task, variant in choice.variant.items()}
+    results = results_of(module)
+    kernels, task_of = {}, {}
+    for name in dict.fromkeys(site.kernel for site in sites):
+        found = kernel(module[name])
+        task_of[name] = by_key[found.key]
+        kernels[name] = KernelSource(found, choice.record[task_of[name]], form, results[name], words)
+        if form == "empty":
+            # In the graph, too: a reshape that can be told as one is taken out of it.
+            module[name] = module[name].with_body(tvm.tirx.Evaluate(0))
     if form == "stamped":
-        stamp = StampCalls({name: number for number, name in enumerate(kernels)}, words)
-        module = stamp(module)  # type: ignore[operator]  # the decorator makes it a pass
-    return Blueprint(tvm.ir.save_json(module), weights, tuple(tasks), len(sites), words)
+        module = StampCalls(kernels, words)(module)  # type: ignore[operator]  # the decorator makes it a pass
+        kernels = {f"stamped_{name}": source for name, source in kernels.items()}
+    calls = tuple(task_of[site.kernel] for site in sites)
+    return Blueprint(tvm.ir.save_json(module), kernels, weights, calls, words)

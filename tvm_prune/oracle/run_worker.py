@@ -168,8 +168,7 @@ def time_modules(arguments: Any, emit: Emit) -> Any:
 
     Answers {name: [seconds of one call, block by block]}. All names see the same rounds, so values of one round pair
     up. `stamped` (a name or null) fills a block of each round too, at most `stamp_runs` runs at a time as its buffer
-    of `stamp_words` has room for: its key in the answer holds one {kernel number: seconds of its calls in one run} a
-    round.
+    of `stamp_words` has room for: its key in the answer holds one list, seconds of each stamped call, a round.
     """
     names, stamped = arguments["names"], arguments["stamped"]
     calls = {name: _calls(_modules[name], arguments["block_s"]) for name in names}
@@ -202,26 +201,24 @@ def _calls(module: "_Loaded", block_s: float) -> int:
     return max(3, min(2000, int(block_s / max(once, 1e-6))))
 
 
-def _stamps(module: "_Loaded", arguments: Any, runs: int) -> dict[str, float]:
-    """Run a stamped module for a block; return the mean over runs of each kernel's summed seconds, by kernel number.
+def _stamps(module: "_Loaded", arguments: Any, runs: int) -> list[float]:
+    """Run a stamped module for a block; return the mean over runs of the seconds of each kernel call, in order.
 
     As long as the other blocks: what is compared must be averaged alike. See relay_passes/stamp_calls.py for the
     layout. The first run of each filling warms up what rested and does not count.
     """
     function = module.holder[module.symbol]
-    sums: dict[str, list[float]] = {}
+    fillings: list[np.ndarray] = []
     end = time.perf_counter() + arguments["block_s"]
-    while not sums or time.perf_counter() < end:
+    while not fillings or time.perf_counter() < end:
         stamps = tvm.runtime.tensor(np.zeros(arguments["stamp_words"], "int64"))
         for _ in range(runs):
             function(*module.inputs, stamps)
         written = stamps.numpy()
-        rows = written[1 : 1 + written[0]].reshape(runs, -1, 5)
-        seconds = (rows[:, :, 3] - rows[:, :, 1]) + 1e-9 * (rows[:, :, 4] - rows[:, :, 2])
-        for kernel in np.unique(rows[0, :, 0]):
-            mask = rows[0, :, 0] == kernel
-            sums.setdefault(str(int(kernel)), []).extend(seconds[1:, mask].sum(axis=1).tolist())
-    return {kernel: statistics.fmean(values) for kernel, values in sums.items()}
+        rows = written[1 : 1 + written[0]].reshape(runs, -1, 4)
+        seconds = (rows[:, :, 2] - rows[:, :, 0]) + 1e-9 * (rows[:, :, 3] - rows[:, :, 1])
+        fillings.append(seconds[1:])
+    return [float(value) for value in np.concatenate(fillings).mean(axis=0)]
 
 
 FUNCTIONS = {

@@ -1,0 +1,123 @@
+"""Object files of kernels: each program is compiled once and linked into every module that runs it.
+
+A pruned network shares most of its kernels with the network it came from. Compiling them anew for each module would be
+nearly all of a build.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tvm_prune.codec import encode
+from tvm_prune.errors import RecordsError
+from tvm_prune.oracle.builders import Builders
+from tvm_prune.oracle.records import Record
+from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.tasks import Kernel
+from tvm_prune.oracle.worker import Worker
+
+__all__ = ["Form", "KernelObjects", "KernelSource", "scheduled"]
+
+Form = Literal["plain", "empty", "stamped"]
+
+_TIMEOUT_S = 120.0
+
+
+def scheduled(found: Kernel, record: Record) -> Any:
+    """Return the PrimFunc of `found` after the record's trace. Raises RecordsError when the trace does not fit."""
+    import tvm
+    from tvm.s_tir import Schedule
+    from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
+
+    workload = Workload(tvm.IRModule({"main": found.function}))
+    schedule = Schedule(workload.mod)
+    try:
+        TuningRecord.from_json(record.record_json, workload).trace.apply_to_schedule(schedule, remove_postproc=False)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise RecordsError(
+            f"a tuning record of kernel {found.key} does not replay ({str(error).splitlines()[0]}); "
+            "it comes from another version: delete the records folder and tune again"
+        ) from error
+    return schedule.mod["main"]
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """What an object file is made from: a kernel, the record of its program (None = default schedule), and a form.
+
+    `results` counts the buffers the kernel writes, `stamp_words` the words of the stamps buffer; both matter only to
+    the stamped form.
+    """
+
+    kernel: Kernel
+    record: Record | None
+    form: Form
+    results: int
+    stamp_words: int
+
+    @property
+    def symbol(self) -> str:
+        """A name that no other code has: by what the kernel computes, its program and its form."""
+        if self.form == "empty":
+            return f"kernel_{self.kernel.key}_empty"
+        program = "default" if self.record is None else _digest(self.record.record_json)
+        stamped = f"_stamped{self.stamp_words}" if self.form == "stamped" else ""
+        return f"kernel_{self.kernel.key}_{program}{stamped}"
+
+    def function(self) -> Any:
+        """Return the PrimFunc to compile. Raises RecordsError when the record does not fit the kernel."""
+        import tvm
+
+        from relay_passes.stamp_calls import stamped
+
+        if self.form == "empty":
+            return self.kernel.function.with_body(tvm.tirx.Evaluate(0))
+        function = self.kernel.function if self.record is None else scheduled(self.kernel, self.record)
+        return stamped(function, self.stamp_words, results=self.results) if self.form == "stamped" else function
+
+
+class KernelObjects:
+    """The object files of one oracle, in `folder`; ``SYMBOL.o`` defines SYMBOL."""
+
+    def __init__(self, target: Target, folder: Path, builders: Builders) -> None:
+        self._target = target
+        self._folder = folder
+        self._builders = builders
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, symbol: str) -> Path:
+        """Return where the object file of `symbol` is or will be."""
+        return self._folder / f"{symbol}.o"
+
+    def provide(self, sources: Sequence[KernelSource]) -> None:
+        """Compile those that are missing, several at once.
+
+        Raises WorkerDied with the compiler's words if it refuses one, RecordsError as `KernelSource.function`.
+        """
+        import tvm
+
+        wanted = {source.symbol: source for source in sources}
+        requests = [
+            {
+                "module": tvm.ir.save_json(
+                    tvm.IRModule({symbol: source.function().with_attr("global_symbol", symbol)})
+                ),
+                "target": encode(self._target),
+                "object": str(self.path(symbol)),
+            }
+            for symbol, source in wanted.items()
+            if not self.path(symbol).exists()
+        ]
+        for _ in self._builders.each(_compile, requests):
+            pass
+
+
+def _compile(builder: Worker, request: Any) -> None:
+    builder.request("build_kernel", request, timeout_s=_TIMEOUT_S)
+
+
+def _digest(record_json: Any) -> str:
+    return hashlib.sha256(json.dumps(record_json, sort_keys=True).encode()).hexdigest()[:16]
