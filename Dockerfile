@@ -15,7 +15,8 @@ ENV PATH=/home/dev/tvm_prune/.venv/bin:$PATH
 COPY --chown=dev setup.py pyproject.toml constraints.txt Makefile README.md LICENSE ./
 COPY --chown=dev tvm_prune/__init__.py tvm_prune/__init__.py
 COPY --chown=dev relay_passes/__init__.py relay_passes/__init__.py
-RUN make install
+# Compiled once in the image, not anew in every container.
+RUN make install PIP_OPTIONS=
 
 COPY --chown=dev . .
 # A volume mounted here takes over the owner of the folder.

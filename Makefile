@@ -5,6 +5,8 @@
 #   VENV=/somewhere/else                                   another place for the virtual environment
 
 VENV ?= .venv
+# Python compiles what is imported when it is; pip would compile all of torch first.
+PIP_OPTIONS ?= --no-compile
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
@@ -27,8 +29,8 @@ install: $(INSTALLED)
 # The stamp's name carries a checksum: changed requirements install anew, unchanged ones cost nothing.
 $(INSTALLED):
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1)
-	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1)
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) -e '.[dev]' -c constraints.txt
 	rm -f $(VENV)/.installed-*
 	touch $@
 

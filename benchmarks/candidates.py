@@ -9,7 +9,7 @@ from tvm_prune.search.trial import Trial
 __all__ = ["candidate_seconds"]
 
 # Stages that are no work of the compiler's.
-_TRAINING = ("finetune", "evaluate", "probe")
+_TRAINING = ("finetune", "refit", "evaluate", "probe")
 
 
 def candidate_seconds(trials: Sequence[Trial]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def candidate_seconds(trials: Sequence[Trial]) -> dict[str, Any]:
 
     `priced_s` is one price with its probe: forecast, or lowered and new tasks tuned. `built_s` is one built candidate
     by itself: compiled, compared, and if accepted its program table. `built_with_prices_s` adds all prices fetched
-    since the candidate before it, also those of options not taken; these two leave training and probes out.
+    since the candidate before it, also those of options not taken; these two leave training, refits and probes out.
     `built_with_training_s` is all of it, `by_stage_s` its medians by stage.
     """
     priced = [trial for trial in trials if not trial.built]

@@ -13,6 +13,7 @@ from tests.relay_passes.graphs import conv_graph, matmul_graph
 from tvm_prune.codec import encode
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.spaces import enumerate_candidates
 from tvm_prune.oracle.tasks import Kernel
@@ -61,6 +62,8 @@ class Builder:
         wanted = [item for item in every if arguments["only"] is None or item["index"] in arguments["only"]]
         if any(item["index"] in self.deadly for item in wanted):
             raise WorkerDied("crashed with status -11")
+        for item in wanted:
+            (Path(arguments["objects"]) / f"{item['symbol']}.o").touch()
         return wanted
 
 
@@ -116,7 +119,8 @@ def tuner(records: Records) -> Iterator[Make]:
 
     def make(builder: Builder, runner: Runner, settings: TuneSettings = SETTINGS) -> Tuner:
         builders = Builders([cast(Worker, builder)])
-        every.append(Tuner(TARGET, records, settings, builders=builders, runner=cast(Worker, runner)))
+        objects = KernelObjects(TARGET, records.folder / "objects", builders)
+        every.append(Tuner(TARGET, records, settings, builders=builders, objects=objects, runner=cast(Worker, runner)))
         return every[-1]
 
     yield make
@@ -142,6 +146,12 @@ def test_the_fastest_candidate_is_recorded_as_the_best(records: Records, tuner: 
     assert (best.program.latency_s, best.trials, made.trials) == (0.5e-6, 4, 4)
     assert best_program(records) == program_of(2)
     assert not made.failures
+
+
+def test_of_the_objects_only_that_of_the_fastest_candidate_stays(records: Records, tuner: Make) -> None:
+    made = tuner(Builder(), Runner())
+    made.tune([conv()])
+    assert [file.name for file in made.objects.folder.iterdir()] == ["candidate2.o"]
 
 
 def test_a_kernel_is_tuned_once_however_often_it_is_asked_for(records: Records, tuner: Make) -> None:
@@ -225,6 +235,7 @@ def test_a_library_that_does_not_load_is_asked_for_once(records: Records, tuner:
     made.tune([conv()])
     assert made.failures == {conv().key: Failure(stage="run", message="cannot open shared object file")}
     assert (len(runner.asked), made.trials) == (1, 0)
+    assert not list(made.objects.folder.iterdir())
 
 
 def test_a_kernel_with_more_to_try_than_its_record_has_trials_is_tuned_again(records: Records, tuner: Make) -> None:

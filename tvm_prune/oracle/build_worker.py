@@ -1,6 +1,7 @@
-"""What a build worker does: compile a task's programs into ONE library, one program to an object file, a whole module.
+"""What a build worker does: compile the programs of a task, one kernel, the code around the kernels of a whole module.
 
-One library a task instead of one a candidate: linking costs more than compiling a small kernel.
+Every program becomes an object file; those of a task are linked to ONE library to be timed, and the fastest one's is
+linked into modules as it is.
 """
 
 import json
@@ -11,11 +12,13 @@ import numpy as np
 import tvm
 from tvm import relax
 from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
+from tvm.support.cc import create_shared
 
 from relay_passes.external_kernels import ExternalKernels
 from relay_passes.pipeline import executable_passes
 from tvm_prune.codec import decode
 from tvm_prune.oracle.spaces import enumerate_candidates
+from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker import Emit
 
@@ -23,30 +26,27 @@ __all__ = ["FUNCTIONS"]
 
 
 def build_task(arguments: Any, emit: Emit) -> Any:
-    """Compile the candidates of one kernel.
+    """Compile the candidates of one kernel, each to an object file of its own, and link them to one library.
 
-    Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``target``, ``limit``, ``library`` (path
-    to write), ``only`` (indices, or null for all). Answer: a list of {index, symbol, record}.
+    Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``key`` (of the kernel), ``target``,
+    ``limit``, ``library`` (path to write), ``objects`` (folder to write to), ``only`` (indices, or null for all).
+    Answer: a list of {index, symbol, record}.
     """
     module = tvm.ir.load_json(arguments["module"])
     target = decode(Target, arguments["target"])
     workload = Workload(module)
-    compiled, answer = {}, []
+    files, answer = [], []
     for index, candidate in enumerate(enumerate_candidates(module["main"], target, limit=arguments["limit"])):
         if arguments["only"] is not None and index not in arguments["only"]:
             continue
-        symbol = f"candidate{index}"
-        compiled[symbol] = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
         record = TuningRecord(candidate.schedule.trace, workload, None, target.to_tvm(), None)
-        answer.append(
-            {
-                "index": index,
-                "symbol": symbol,
-                "record": json.loads(json.dumps(record.as_json())),
-            }
-        )
-    library = tvm.compile(tvm.IRModule(compiled), target=target.to_tvm())
-    library.export_library(arguments["library"])
+        record_json = json.loads(json.dumps(record.as_json()))
+        symbol = program_symbol(arguments["key"], record_json[0])
+        files.append(os.path.join(arguments["objects"], f"{symbol}.o"))
+        function = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
+        _compile(tvm.IRModule({symbol: function}), target, files[-1])
+        answer.append({"index": index, "symbol": symbol, "record": record_json})
+    create_shared(arguments["library"], files)
     return answer
 
 
@@ -62,11 +62,15 @@ def build_kernel(arguments: Any, emit: Emit) -> None:
     Arguments: ``module`` (JSON of an IRModule that holds nothing but the kernel), ``target``, ``object`` (path to
     write).
     """
-    compiled = tvm.compile(tvm.ir.load_json(arguments["module"]), target=decode(Target, arguments["target"]).to_tvm())
+    _compile(tvm.ir.load_json(arguments["module"]), decode(Target, arguments["target"]), arguments["object"])
+
+
+def _compile(module: tvm.IRModule, target: Target, path: str) -> None:
+    compiled = tvm.compile(module, target=target.to_tvm())
     # Whole or not at all: a file that is there is linked without another look.
-    unfinished = f"{arguments['object']}.{os.getpid()}.o"
+    unfinished = f"{path}.{os.getpid()}.o"
     compiled.mod.write_to_file(unfinished)
-    os.replace(unfinished, arguments["object"])
+    os.replace(unfinished, path)
 
 
 def build_module(arguments: Any, emit: Emit) -> None:

@@ -85,6 +85,7 @@ class CompilerOracle:
             self.records,
             tuning or TuneSettings(),
             builders=self._builders,
+            objects=self._objects,
             runner=self._runner,
             canary=self._canary,
             progress=progress,

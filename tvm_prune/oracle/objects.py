@@ -4,9 +4,7 @@ A pruned network shares most of its kernels with the network it came from. Compi
 nearly all of a build.
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from tvm_prune.codec import encode
 from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.records import Record
+from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel
 from tvm_prune.oracle.worker import Worker
@@ -63,9 +62,8 @@ class KernelSource:
         """A name that no other code has: by what the kernel computes, its program and its form."""
         if self.form == "empty":
             return f"kernel_{self.kernel.key}_empty"
-        program = "default" if self.record is None else _digest(self.record.record_json)
-        stamped = f"_stamped{self.stamp_words}" if self.form == "stamped" else ""
-        return f"kernel_{self.kernel.key}_{program}{stamped}"
+        program = program_symbol(self.kernel.key, None if self.record is None else self.record.record_json[0])
+        return f"{program}_stamped{self.stamp_words}" if self.form == "stamped" else program
 
     def function(self) -> Any:
         """Return the PrimFunc to compile. Raises RecordsError when the record does not fit the kernel."""
@@ -80,17 +78,22 @@ class KernelSource:
 
 
 class KernelObjects:
-    """The object files of one oracle, in `folder`; ``SYMBOL.o`` defines SYMBOL."""
+    """The object files of one oracle, in `folder`; ``SYMBOL.o`` defines SYMBOL. Tuning leaves those of its winners."""
 
     def __init__(self, target: Target, folder: Path, builders: Builders) -> None:
+        self.folder = folder
         self._target = target
-        self._folder = folder
         self._builders = builders
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, symbol: str) -> Path:
         """Return where the object file of `symbol` is or will be."""
-        return self._folder / f"{symbol}.o"
+        return self.folder / f"{symbol}.o"
+
+    def drop(self, symbols: Iterable[str]) -> None:
+        """Delete the files of `symbols` that are there."""
+        for symbol in symbols:
+            self.path(symbol).unlink(missing_ok=True)
 
     def provide(self, sources: Sequence[KernelSource]) -> None:
         """Compile those that are missing, several at once.
@@ -117,7 +120,3 @@ class KernelObjects:
 
 def _compile(builder: Worker, request: Any) -> None:
     builder.request("build_kernel", request, timeout_s=_TIMEOUT_S)
-
-
-def _digest(record_json: Any) -> str:
-    return hashlib.sha256(json.dumps(record_json, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ from tvm_prune.codec import encode
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel
@@ -67,6 +68,7 @@ class Tuner:
         settings: TuneSettings,
         *,
         builders: Builders,
+        objects: KernelObjects,
         runner: Worker,
         canary: Canary | None = None,
         progress: Callable[[TuneProgress], None] | None = None,
@@ -75,6 +77,7 @@ class Tuner:
         self.records = records
         self.settings = settings
         self.builders = builders
+        self.objects = objects
         self.runner = runner
         self.canary = canary
         self.progress = progress
@@ -141,9 +144,11 @@ class Tuner:
         library = Path(self._folder.name) / f"task{next(self._number)}.so"
         arguments = {
             "module": tvm.ir.save_json(tvm.IRModule({"main": kernel.function})),
+            "key": kernel.key,
             "target": encode(self.target),
             "limit": self.settings.trials_per_task,
             "library": str(library),
+            "objects": str(self.objects.folder),
             "only": None,
         }
         timeout_s = self.settings.build_timeout_s
@@ -215,9 +220,11 @@ class Tuner:
             times.update(final)
             break
         item.library.unlink(missing_ok=True)
+        best = sorted(times, key=lambda symbol: statistics.median(times[symbol]))
+        # The fastest program's object is linked into every module that runs it.
+        self.objects.drop(candidate["symbol"] for candidate in item.candidates if candidate["symbol"] not in best[:1])
         if not times:
             self.failures[item.kernel.key] = Failure(stage="run", message=message)
             return
-        best = sorted(times, key=lambda symbol: statistics.median(times[symbol]))
         record_of = {candidate["symbol"]: candidate["record"] for candidate in item.candidates}
         self.records.commit(item.kernel.workload_json(), [(record_of[name], times[name]) for name in best])
