@@ -12,6 +12,7 @@ import fcntl
 import json
 import logging
 import os
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -165,7 +166,7 @@ class Records:
     def _remember(self, key: str, record_json: Any) -> None:
         trace, seconds, _target, _arguments = record_json
         self._trials.setdefault(key, set()).add(json.dumps(trace, sort_keys=True))
-        latency_s = float(sorted(seconds)[len(seconds) // 2])
+        latency_s = float(statistics.median(seconds))
         known = self._best.get(key)
         if known is None or latency_s < known.program.latency_s:
             program = program_of_trace(trace, latency_s=latency_s)
