@@ -33,6 +33,16 @@ def test_a_bundle_that_cannot_clear_the_gate_is_none() -> None:
     assert choose([], target_s=0.0, least_s=0.0, refused=Refused()) is None
 
 
+def test_beyond_the_gate_a_bundle_grows_only_while_its_options_are_harmless_together() -> None:
+    def grown(most: int, least: float) -> str:
+        return names(
+            choose(RANKED, target_s=9.0, least_s=least, refused=Refused(), harmless=lambda each: len(each) <= most)
+        )
+
+    assert [grown(most, 0.01) for most in (0, 1, 2, 3)] == ["a", "a", "ab", "abc"]
+    assert [grown(most, 0.45) for most in (0, 1, 2, 3)] == ["ab", "ab", "ab", "abc"]
+
+
 def test_parts_of_a_slow_bundle_are_not_tried() -> None:
     slow = Bundle(options=(A, B), saved_s=0.5)
     assert picked(target=0.0, refused=Refused(slow=[slow])) == "abc"

@@ -1,6 +1,6 @@
 """Which options are tried together: as many of the best as promise the bite, and nothing like what was refused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tvm_prune.compress.step import PruneStep
@@ -56,10 +56,18 @@ class Refused:
         )
 
 
-def choose(ranked: Sequence[Gain], *, target_s: float, least_s: float, refused: Refused) -> Bundle | None:
+def choose(
+    ranked: Sequence[Gain],
+    *,
+    target_s: float,
+    least_s: float,
+    refused: Refused,
+    harmless: Callable[[Sequence[Option]], bool] = lambda _: True,
+) -> Bundle | None:
     """Return the smallest allowed lead of `ranked` that promises `target_s`, else the largest allowed one.
 
-    `ranked` is best first; a bundle must promise at least `least_s` (the latency gate). None if no lead is allowed.
+    `ranked` is best first; a bundle must promise at least `least_s` (the latency gate), and beyond that it grows only
+    while its options are `harmless` together. None if no lead is allowed.
     """
     found: Bundle | None = None
     deepest: dict[frozenset[str], Option] = {}
@@ -68,6 +76,8 @@ def choose(ranked: Sequence[Gain], *, target_s: float, least_s: float, refused: 
         deepest[gain.option.groups] = gain.option
         saved_s += gain.saved_s
         bundle = Bundle(options=tuple(deepest.values()), saved_s=saved_s)
+        if found is not None and not harmless(bundle.options):
+            break
         if bundle.saved_s >= least_s and refused.allows(bundle):
             found = bundle
             if bundle.saved_s >= target_s:

@@ -89,7 +89,7 @@ class CPrune:
             if self._trying is not None:
                 doubtful = self._probing or self._forecasting
                 if doubtful and len(self._trying.options) > 1 and self._trying.steps not in known.prices:
-                    return (self._price(here, self._trying.steps, measured=True),)
+                    return (self._price(here, self._trying.steps),)
                 return (self._candidate(here, self._trying),)
             if self._close_refused():
                 continue
@@ -124,12 +124,13 @@ class CPrune:
         bundle, self._trying = self._trying, None
         known, single = self._findings, len(bundle.options) == 1
         distance, promised = known.distance(bundle.steps), bundle.saved_s / known.own.latency_s
+        if trial.accuracy is not None:
+            self._ceiling.told(distance, lost=self._incumbent.accuracy - trial.accuracy.fraction)
         if trial.state is State.ACCEPTED:
             assert trial.ratio is not None
             assert trial.accuracy is not None
             self._iterations += 1
             self._pace = 2 * self._pace if trial.accuracy.fraction >= self._ample else max(1, self._pace // 2)
-            self._ceiling.held(distance)
             self._bite = min(self._settings.bite, 2 * self._bite)
             self._move_to(trial, relative=self._incumbent.relative * trial.ratio.median)
         elif trial.state is State.TOO_SLOW:
@@ -140,7 +141,6 @@ class CPrune:
             else:
                 known.refused.slow.append(bundle)
         elif trial.state is State.INACCURATE:
-            self._ceiling.broken(distance)
             self._pace = max(1, self._pace // 2)
             if distance is None:
                 self._bite = promised / 2
@@ -169,6 +169,10 @@ class CPrune:
             table=trial.table,
             groups=trial.groups,
         )
+        self._ceiling.spare = trial.accuracy.fraction - self._least_accuracy(self._incumbent)
+
+    def _least_accuracy(self, here: _Incumbent) -> float:
+        return max(self._settings.alpha * here.accuracy, self._requirement - self._settings.recovery)
 
     def _options(self, here: _Incumbent) -> tuple[list[Option], bool]:
         """Return the options of the most costly tasks that still have any, and whether those are all such tasks."""
@@ -188,14 +192,13 @@ class CPrune:
             found.update({option.steps: option for option in fresh})
         return list(found.values()), True
 
-    def _price(self, here: _Incumbent, steps: Steps, *, measured: bool = False) -> Proposal:
-        guess = self._forecasting and not measured
+    def _price(self, here: _Incumbent, steps: Steps) -> Proposal:
         return Proposal(
             parent=here.number,
             steps=steps,
             price_only=True,
             probe=self._probing and bool(steps),
-            forecast_s=forecast(here.table, here.groups, steps) if guess else None,
+            forecast_s=forecast(here.table, here.groups, steps) if self._forecasting else None,
         )
 
     def _candidate(self, here: _Incumbent, bundle: Bundle) -> Proposal:
@@ -207,7 +210,7 @@ class CPrune:
             parent=here.number,
             steps=bundle.steps,
             max_ratio=self._settings.beta,
-            min_accuracy=max(self._settings.alpha * here.accuracy, self._requirement - self._settings.recovery),
+            min_accuracy=self._least_accuracy(here),
             finetune_steps=self._finetune_steps,
             note=f"{'; '.join(texts)}; promises x{promised:.3f}",
         )

@@ -86,14 +86,18 @@ class Findings:
     def pick(self, options: Sequence[Option], *, ceiling: Ceiling, bite: float, beta: float) -> Bundle | None:
         """Return the bundle to go on with, None if the options hold none that is allowed.
 
-        A bundle of several options whose own price is known must still clear `beta` and `ceiling`: harms do not simply
-        add up. One that is not priced yet is returned for that.
+        Beyond `beta` options go in as long as the sum of their distances is under `ceiling`. A bundle whose own price
+        is known must still clear both: harms do not simply add up. One that is not priced yet is returned for that.
         """
+
+        def harmless(together: Sequence[Option]) -> bool:
+            return ceiling.allows(sum(self.distance(option.steps) or 0.0 for option in together))
+
         own = self.own.latency_s
         allowed = [option for option in options if ceiling.allows(self.distance(option.steps))]
         ranked = best_first(allowed, self.prices, incumbent=self.own)
         least_s = (1.0 - beta) * own
-        while bundle := choose(ranked, target_s=bite * own, least_s=least_s, refused=self.refused):
+        while bundle := choose(ranked, target_s=bite * own, least_s=least_s, refused=self.refused, harmless=harmless):
             if len(bundle.options) == 1 or bundle.steps not in self.prices:
                 return bundle
             price = self.prices[bundle.steps]
