@@ -19,7 +19,7 @@ from tvm_prune.models.load import load_model
 from tvm_prune.oracle import compiler as compiler_module
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Cost, Failure, Ratio
-from tvm_prune.oracle.module import Blueprint, blueprint
+from tvm_prune.oracle.module import Blueprint
 from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target
@@ -391,17 +391,6 @@ def test_a_compiler_that_crashes_on_a_module_costs_that_module_only(
     assert failure.stage == "build"
     monkeypatch.setattr(Blueprint, "compile", compile_really)
     assert isinstance(oracle.cost(mixed(11)), Cost)
-
-
-def test_tuning_leaves_the_objects_that_modules_are_linked_from(oracle: CompilerOracle) -> None:
-    model, known = mixed(14), set(oracle.records._best)
-    oracle.estimate([model])
-    (item,) = oracle._preparer.prepare([model])
-    assert not isinstance(item, Failure)
-    sources = blueprint(item.lowered, item.choice, oracle.target).kernels.values()
-    tuned_now = [source for source in sources if source.kernel.key not in known]
-    assert tuned_now
-    assert all(oracle._objects.path(source.symbol).exists() for source in tuned_now)
 
 
 def test_an_exported_archive_is_tuned_and_compiled(oracle: CompilerOracle, tmp_path: Path) -> None:

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.oracle.kernels import TARGET, record_of, the_kernel
+from tests.oracle.quick import mixed
 from tests.relay_passes.graphs import conv_graph, matmul_graph
 from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.builders import Builders
+from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.module import blueprint
 from tvm_prune.oracle.objects import Form, KernelObjects, KernelSource, scheduled
 from tvm_prune.oracle.records import Record
 from tvm_prune.oracle.spaces import enumerate_candidates
@@ -86,3 +90,14 @@ def test_a_record_that_does_not_replay_says_what_to_delete() -> None:
     foreign = Record(program=candidate.program, record_json=record_of(dense, candidate), trials=1)
     with pytest.raises(RecordsError, match=rf"kernel {conv.key} does not replay.*delete the records folder"):
         scheduled(conv, foreign)
+
+
+def test_tuning_leaves_the_objects_that_modules_are_linked_from(oracle: CompilerOracle) -> None:
+    model, known = mixed(14), set(oracle.records._best)
+    oracle.estimate([model])
+    (item,) = oracle._preparer.prepare([model])
+    assert not isinstance(item, Failure)
+    sources = blueprint(item.lowered, item.choice, oracle.target).kernels.values()
+    tuned_now = [source for source in sources if source.kernel.key not in known]
+    assert tuned_now
+    assert all(oracle._objects.path(source.symbol).exists() for source in tuned_now)

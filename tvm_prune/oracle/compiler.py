@@ -20,12 +20,13 @@ from tvm_prune.oracle.bench import Bench, BenchSettings
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
+from tvm_prune.oracle.in_place import rows_in_place
 from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, blueprint
 from tvm_prune.oracle.objects import Form, KernelObjects
 from tvm_prune.oracle.parity import worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.records import Records
-from tvm_prune.oracle.table import ProgramTable, Row
+from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target, usable_cores
 from tvm_prune.oracle.tasks import TaskGraph
 from tvm_prune.oracle.timing import median_and_spread, median_share, paired_ratio
@@ -380,23 +381,7 @@ class CompilerOracle:
             self._bench.remove(empty)
             self._bench.remove(stamped)
         median, spread = median_and_spread(times[whole])
-        places: dict[str, list[int]] = {}
-        for place, task_hash in enumerate(stamped_build.calls):
-            places.setdefault(task_hash, []).append(place)
-        rows = []
-        for task in item.graph.tasks:
-            record = item.choice.record[task.hash]
-            series = [sum(calls[place] for place in places.get(task.hash, ())) for calls in times[stamped]]
-            each = median * median_share(series, times[whole]) / task.weight
-            rows.append(
-                Row(
-                    task=task,
-                    program=None if record is None else record.program,
-                    isolated_s=each if record is None else record.program.latency_s,
-                    in_situ_s=each,
-                    trials=0 if record is None else record.trials,
-                )
-            )
+        rows = rows_in_place(item, stamped_build.calls, times[stamped], times[whole])
         overhead_s = median * median_share(times[empty], times[whole])
         cost = self._cost(model, median, spread, item.source, repeats=len(times[whole]))
-        return ProgramTable(rows=tuple(rows), overhead_s=overhead_s, whole=cost)
+        return ProgramTable(rows=rows, overhead_s=overhead_s, whole=cost)

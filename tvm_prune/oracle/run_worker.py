@@ -11,6 +11,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from relay_passes.stamp_calls import STAMP_WORDS
 from tvm_prune.oracle.worker import Emit
 
 __all__ = ["FUNCTIONS"]
@@ -215,7 +216,7 @@ def _stamps(module: "_Loaded", arguments: Any, runs: int) -> list[float]:
         for _ in range(runs):
             function(*module.inputs, stamps)
         written = stamps.numpy()
-        rows = written[1 : 1 + written[0]].reshape(runs, -1, 4)
+        rows = written[1 : 1 + written[0]].reshape(runs, -1, STAMP_WORDS)
         seconds = (rows[:, :, 2] - rows[:, :, 0]) + 1e-9 * (rows[:, :, 3] - rows[:, :, 1])
         fillings.append(seconds[1:])
     return [float(value) for value in np.concatenate(fillings).mean(axis=0)]
