@@ -114,8 +114,8 @@ class Bench:
 
         Where that leaves less than half a reading, the machine is given a rest and read again, a few times. If it does
         not come back to its usual speed, if a rest was of no use (unless persistent), or if not `patient`, the best
-        half of what there is must do. With `stamped`, that name's series holds a list, the seconds of each
-        kernel call of one run, for each round. Raises WorkerDied.
+        half of what there is must do. With `stamped`, that name's series holds {calls, between} for
+        each round: the seconds of each kernel call of one run, and of all that lies between them. Raises WorkerDied.
         """
         self._refresh()
         everything = [*names, *(["canary"] if "canary" in self._sources else [])]

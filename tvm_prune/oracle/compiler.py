@@ -20,7 +20,7 @@ from tvm_prune.oracle.bench import Bench, BenchSettings
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
-from tvm_prune.oracle.in_place import rows_in_place
+from tvm_prune.oracle.in_place import overhead_in_place, rows_in_place
 from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, blueprint
 from tvm_prune.oracle.objects import Form, KernelObjects
 from tvm_prune.oracle.parity import worst_difference
@@ -29,7 +29,7 @@ from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target, usable_cores
 from tvm_prune.oracle.tasks import TaskGraph
-from tvm_prune.oracle.timing import median_and_spread, median_share, paired_ratio
+from tvm_prune.oracle.timing import median_and_spread, paired_ratio
 from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
 from tvm_prune.oracle.tuner import TuneProgress, Tuner, TuneSettings
 from tvm_prune.oracle.worker import Worker, WorkerDied
@@ -159,7 +159,7 @@ class CompilerOracle:
         return self._cost(model, median, spread, item.source, repeats=len(times))
 
     def table(self, model: CompressedModel) -> ProgramTable | Failure:
-        """Return the program table: rows timed in place by stamps, overhead by the same module with empty kernels."""
+        """Return the program table: the kernels, and what lies between them, timed in place by stamps."""
         key = fingerprint(model)
         with self._call():
             if key in self._tables:
@@ -364,24 +364,20 @@ class CompilerOracle:
 
     def _measure_table(self, model: CompressedModel, item: Prepared) -> ProgramTable:
         key = fingerprint(model)
-        forms: tuple[Form, ...] = ("stamped", "empty") if key in self._names else ("stamped", "empty", "plain")
-        stamped_build, empty_build, *plain_build = self._build(item, *forms)
+        forms: tuple[Form, ...] = ("stamped",) if key in self._names else ("stamped", "plain")
+        stamped_build, *plain_build = self._build(item, *forms)
         for compiled in plain_build:
             self._keep(key, self._add(item, compiled))
-        whole, empty, stamped = self._module(model, item), self._add(item, empty_build), self._add(item, stamped_build)
+        whole, stamped = self._module(model, item), self._add(item, stamped_build)
         try:
             with self._clock("measure"):
                 times = self._bench.times(
-                    [whole, empty],
-                    stamped=stamped,
-                    stamp_words=stamped_build.stamp_words,
-                    stamp_runs=STAMPED_ROUNDS,
+                    [whole], stamped=stamped, stamp_words=stamped_build.stamp_words, stamp_runs=STAMPED_ROUNDS
                 )
         finally:
-            self._bench.remove(empty)
             self._bench.remove(stamped)
         median, spread = median_and_spread(times[whole])
         rows = rows_in_place(item, stamped_build.calls, times[stamped], times[whole])
-        overhead_s = median * median_share(times[empty], times[whole])
+        overhead_s = overhead_in_place(times[stamped], times[whole])
         cost = self._cost(model, median, spread, item.source, repeats=len(times[whole]))
         return ProgramTable(rows=rows, overhead_s=overhead_s, whole=cost)

@@ -130,8 +130,7 @@ class Blueprint:
 def blueprint(lowered: Lowered, choice: Choice, target: Target, *, form: Form = "plain") -> Blueprint:
     """Choose the programs of the model's kernels; its weights travel in the library.
 
-    Form "empty" keeps every call, buffer and weight but lets the kernels do nothing: what is left is the overhead. Form
-    "stamped" takes one more input and writes down there when each kernel starts and ends.
+    Form "stamped" takes one more input and writes down there when each kernel starts and ends.
     """
     import tvm
 
@@ -148,9 +147,6 @@ def blueprint(lowered: Lowered, choice: Choice, target: Target, *, form: Form = 
         found = kernel(module[name])
         task_of[name] = by_key[found.key]
         kernels[name] = KernelSource(found, choice.record[task_of[name]], form, results[name], words)
-        if form == "empty":
-            # In the graph, too: a reshape that can be told as one is taken out of it.
-            module[name] = module[name].with_body(tvm.tirx.Evaluate(0))
     if form == "stamped":
         module = StampCalls(kernels, words)(module)  # type: ignore[operator]  # the decorator makes it a pass
         kernels = {f"stamped_{name}": source for name, source in kernels.items()}

@@ -20,7 +20,7 @@ from tvm_prune.oracle.worker import Worker
 
 __all__ = ["Form", "KernelObjects", "KernelSource", "scheduled"]
 
-Form = Literal["plain", "empty", "stamped"]
+Form = Literal["plain", "stamped"]
 
 _TIMEOUT_S = 120.0
 
@@ -60,19 +60,13 @@ class KernelSource:
     @property
     def symbol(self) -> str:
         """A name that no other code has: by what the kernel computes, its program and its form."""
-        if self.form == "empty":
-            return f"kernel_{self.kernel.key}_empty"
         program = program_symbol(self.kernel.key, None if self.record is None else self.record.record_json[0])
         return f"{program}_stamped{self.stamp_words}" if self.form == "stamped" else program
 
     def function(self) -> Any:
         """Return the PrimFunc to compile. Raises RecordsError when the record does not fit the kernel."""
-        import tvm
-
         from relay_passes.stamp_calls import stamped
 
-        if self.form == "empty":
-            return self.kernel.function.with_body(tvm.tirx.Evaluate(0))
         function = self.kernel.function if self.record is None else scheduled(self.kernel, self.record)
         return stamped(function, self.stamp_words, results=self.results) if self.form == "stamped" else function
 

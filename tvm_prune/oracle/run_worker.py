@@ -169,7 +169,8 @@ def time_modules(arguments: Any, emit: Emit) -> Any:
 
     Answers {name: [seconds of one call, block by block]}. All names see the same rounds, so values of one round pair
     up. `stamped` (a name or null) fills a block of each round too, at most `stamp_runs` runs at a time as its buffer
-    of `stamp_words` has room for: its key in the answer holds one list, seconds of each stamped call, a round.
+    of `stamp_words` has room for: its key in the answer holds {calls, between} a round, the seconds of each kernel call
+    and of all that lies between them.
     """
     names, stamped = arguments["names"], arguments["stamped"]
     calls = {name: _calls(_modules[name], arguments["block_s"]) for name in names}
@@ -202,24 +203,31 @@ def _calls(module: "_Loaded", block_s: float) -> int:
     return max(3, min(2000, int(block_s / max(once, 1e-6))))
 
 
-def _stamps(module: "_Loaded", arguments: Any, runs: int) -> list[float]:
-    """Run a stamped module for a block; return the mean over runs of the seconds of each kernel call, in order.
+def _stamps(module: "_Loaded", arguments: Any, runs: int) -> dict[str, Any]:
+    """Run a stamped module for a block; return the mean over runs of the seconds of each kernel call, in order, and
+    of all that lies between them, from the end of one run to the end of the next.
 
-    As long as the other blocks: what is compared must be averaged alike. See relay_passes/stamp_calls.py for the
-    layout. The first run of each filling warms up what rested and does not count.
+    As long as the other blocks, and called by the same loop: what is compared must be averaged alike. See
+    relay_passes/stamp_calls.py for the layout. The first run of each filling warms up what rested and does not count.
     """
-    function = module.holder[module.symbol]
-    fillings: list[np.ndarray] = []
+    calls: list[np.ndarray] = []
+    between: list[np.ndarray] = []
     end = time.perf_counter() + arguments["block_s"]
-    while not fillings or time.perf_counter() < end:
+    while not calls or time.perf_counter() < end:
         stamps = tvm.runtime.tensor(np.zeros(arguments["stamp_words"], "int64"))
-        for _ in range(runs):
-            function(*module.inputs, stamps)
+        # The loop runs once more than it is told to, before it reads the clock.
+        evaluate = module.holder.time_evaluator(module.symbol, tvm.cpu(), number=runs - 1, repeat=1)
+        evaluate(*module.inputs, stamps)
         written = stamps.numpy()
         rows = written[1 : 1 + written[0]].reshape(runs, -1, STAMP_WORDS)
         seconds = (rows[:, :, 2] - rows[:, :, 0]) + 1e-9 * (rows[:, :, 3] - rows[:, :, 1])
-        fillings.append(seconds[1:])
-    return [float(value) for value in np.concatenate(fillings).mean(axis=0)]
+        ends = rows[:, -1, 2] + 1e-9 * rows[:, -1, 3]
+        calls.append(seconds[1:])
+        between.append(np.diff(ends) - seconds[1:].sum(axis=1))
+    return {
+        "calls": [float(value) for value in np.concatenate(calls).mean(axis=0)],
+        "between": float(np.concatenate(between).mean()),
+    }
 
 
 FUNCTIONS = {

@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramTable:
-    """All rows, the overhead (the same module with empty kernels, timed the same way) and the measured whole."""
+    """All rows, the overhead (all that lies between kernels, in place) and the measured whole."""
 
     rows: tuple[Row, ...]
     overhead_s: float

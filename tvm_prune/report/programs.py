@@ -108,7 +108,7 @@ def program_sheet(view: ProgramView, *, title: str = "Tasks and programs") -> Sh
     total = sum(line.total_us for line in view.lines) + view.overhead_us
     rest = ("", "", "", "", "")
     share = view.overhead_us / total if total else 0.0
-    rows.append(("overhead (empty kernels)", *rest, number(view.overhead_us), f"{share:.1%}", "", ""))
+    rows.append(("overhead (between kernels)", *rest, number(view.overhead_us), f"{share:.1%}", "", ""))
     rows.append(("measured whole", *rest, number(view.whole_us), "", "", str(sum(line.trials for line in view.lines))))
     notes = [f"Rows in place and overhead explain {view.explained:.1%} of the measured whole."]
     if view.untuned:
