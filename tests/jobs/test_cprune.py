@@ -1,5 +1,6 @@
 """The main job on an oracle without a compiler."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,21 @@ def test_other_settings_do_not_resume_a_run(pruned: Pruned, lenet: Model, digits
     job = replace(JOB, settings=replace(JOB.settings, alpha=0.5))
     with pytest.raises(JournalError, match="alpha"):
         cprune(lenet, digits, LinearOracle(lanes=4), out=out, bundle=no_bundle, job=job)
+
+
+def test_the_same_search_is_retrained_and_tuned_otherwise(
+    pruned: Pruned, lenet: Model, digits: DataSet, tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(pruned.folder.path, out)
+    journal = (out / "journal.jsonl").read_text()
+    settings = replace(JOB.settings, final_steps=15, final_lr=0.005, final_trials_per_task=99)
+    again = cprune(lenet, digits, LinearOracle(lanes=4), out=out, bundle=no_bundle, job=replace(JOB, settings=settings))
+    assert (out / "journal.jsonl").read_text() == journal
+    retrained = [json.loads(path.read_text()) for path in (out / "final").glob("*.accuracy.json")]
+    assert (15, 0.005) in [(record["steps"], record["lr"]) for record in retrained]
+    assert len(list((out / "uniform").iterdir())) == 2, "the baseline is trained as long"
+    assert again.summary.pruned.latency_ms == pruned.summary.pruned.latency_ms
 
 
 def test_an_archive_cannot_be_pruned(lenet: Model, digits: DataSet, tmp_path: Path) -> None:

@@ -31,8 +31,10 @@ def outcome(tmp_path: Path) -> Outcome:
     return found
 
 
-def again(outcome: Outcome, workbench: Counting, folder: Path, *, requirement: float, steps: int = 50) -> Final:
-    return retrain(outcome, workbench, steps=steps, requirement=requirement, folder=folder, watcher=Silent())
+def again(
+    outcome: Outcome, workbench: Counting, folder: Path, *, requirement: float, steps: int = 50, lr: float = 0.1
+) -> Final:
+    return retrain(outcome, workbench, steps=steps, lr=lr, requirement=requirement, folder=folder, watcher=Silent())
 
 
 def test_the_last_accepted_trial_is_taken_when_it_holds_the_accuracy(outcome: Outcome, tmp_path: Path) -> None:
@@ -82,17 +84,19 @@ def test_what_was_retrained_is_read_back(outcome: Outcome, tmp_path: Path) -> No
     assert toy_of(made.model).recovered == toy_of(read.model).recovered
 
 
-def test_other_steps_or_a_damaged_record_are_retrained(
+def test_other_steps_another_rate_or_a_damaged_record_are_retrained(
     outcome: Outcome, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, workbench = tmp_path / "final", Counting()
     again(outcome, workbench, folder, requirement=0.5, steps=50)
     again(outcome, workbench, folder, requirement=0.5, steps=60)
     assert workbench.trained == 2
+    again(outcome, workbench, folder, requirement=0.5, steps=60, lr=0.2)
+    assert workbench.trained == 3
     (record,) = folder.glob("*.accuracy.json")
     record.write_text("{")
-    again(outcome, workbench, folder, requirement=0.5, steps=60)
-    assert workbench.trained == 3
+    again(outcome, workbench, folder, requirement=0.5, steps=60, lr=0.2)
+    assert workbench.trained == 4
     assert "cannot be used" in caplog.text
 
 

@@ -32,6 +32,7 @@ class Final:
 @dataclass(frozen=True, kw_only=True)
 class _Record:
     steps: int
+    lr: float
     validation: Accuracy
     __pydantic_config__ = STRICT
 
@@ -41,11 +42,14 @@ def retrain(
     workbench: Workbench,
     *,
     steps: int,
+    lr: float,
     requirement: float,
     folder: Path,
     watcher: Watcher,
 ) -> Final:
     """Retrain accepted trials for `steps` optimizer steps, the last one first, until one reaches `requirement` (0..1).
+
+    `lr` is the rate that the workbench trains with: what was retrained otherwise is retrained again.
 
     The search may have gone below the requirement, trusting in this. A retraining that loses accuracy is undone. What
     was retrained before a kill is read back from `folder`. With no trial that reaches the requirement the dense model
@@ -55,11 +59,11 @@ def retrain(
     for trial in reversed(outcome.accepted[1:]):
         stem = folder / f"{trial.number:04d}"
         watcher.stage(f"retrain trial {trial.number} for {steps} steps")
-        known = _known(outcome, workbench, number=trial.number, stem=stem, steps=steps)
+        known = _known(outcome, workbench, number=trial.number, stem=stem, steps=steps, lr=lr)
         if known is None:
             known = _retrained(outcome, workbench, trial, steps=steps)
             workbench.save(known[0], outcome.steps(trial.number), stem)
-            write_atomically(_record_path(stem), dumps(_Record(steps=steps, validation=known[1])) + "\n")
+            write_atomically(_record_path(stem), dumps(_Record(steps=steps, lr=lr, validation=known[1])) + "\n")
         model, accuracy = known
         assert trial.accuracy is not None
         how = " after retraining" if accuracy.fraction > trial.accuracy.fraction else " (retraining brought no more)"
@@ -90,7 +94,7 @@ def _record_path(stem: Path) -> Path:
 
 
 def _known(
-    outcome: Outcome, workbench: Workbench, *, number: int, stem: Path, steps: int
+    outcome: Outcome, workbench: Workbench, *, number: int, stem: Path, steps: int, lr: float
 ) -> tuple[CompressedModel, Accuracy] | None:
     """Return what an earlier start retrained, None if nothing whole is there."""
     path = _record_path(stem)
@@ -98,7 +102,7 @@ def _known(
         return None
     try:
         record = decode(_Record, json.loads(path.read_text()))
-        if record.steps != steps:
+        if (record.steps, record.lr) != (steps, lr):
             return None
         return workbench.load(outcome.steps(number), stem), record.validation
     except (ConfigError, RecipeError, WeightsError, json.JSONDecodeError) as error:

@@ -4,12 +4,11 @@ import hashlib
 import importlib.metadata
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvm_prune.codec import dumps, encode
 from tvm_prune.errors import ConfigError
 from tvm_prune.files import write_atomically
 
@@ -51,9 +50,9 @@ class RunFolder:
         """Retrained models by trial number."""
         return self.path / "final"
 
-    def uniform(self, settings: object) -> Path:
-        """Return the run folder of a uniform baseline; other settings (a dataclass) have another one."""
-        digest = hashlib.sha256(dumps(encode(settings)).encode()).hexdigest()[:8]
+    def uniform(self, settings: Mapping[str, object]) -> Path:
+        """Return the run folder of a uniform baseline; other settings have another one."""
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         return self.path / "uniform" / digest
 
     @property

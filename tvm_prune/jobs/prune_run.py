@@ -1,6 +1,6 @@
 """The stages of a CPrune run: search, retrain, measure, baseline, test, deliver, report. Each resumes by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -110,6 +110,7 @@ class PruneRun:
                 outcome,
                 workbench,
                 steps=long_steps,
+                lr=settings.final_lr,
                 requirement=requirement,
                 folder=self.folder.final,
                 watcher=self.watcher,
@@ -164,10 +165,10 @@ class PruneRun:
     def _trained(self, progress: Progress) -> None:
         self.watcher.advance(progress.step, total=progress.steps, detail=f"training steps, loss {progress.loss:.3f}")
 
-    def _header(self, method: str, settings: object, workbench: TorchWorkbench) -> Header:
+    def _header(self, method: str, settings: Mapping[str, object], workbench: TorchWorkbench) -> Header:
         return Header(
             method=method,
-            settings={**encode(settings), "ignored_layers": list(self.job.ignored_layers)},
+            settings={**settings, "ignored_layers": list(self.job.ignored_layers)},
             seed=self.job.settings.seed,
             model=workbench.identity,
             data=identity_of(self.data),
@@ -184,7 +185,7 @@ class PruneRun:
             CPrune(settings, steps_per_epoch=workbench.steps_per_epoch),
             workbench,
             self.oracle,
-            header=self._header("cprune", settings, workbench),
+            header=self._header("cprune", settings.of_search(), workbench),
             budget=self.job.budget,
             run_dir=self.folder.path,
             progress=LoopProgress(self.watcher, "cprune"),
@@ -196,28 +197,27 @@ class PruneRun:
         settings = self.job.settings
         uniform = replace(self.job.uniform, finetune_steps=steps, criterion=settings.criterion, seed=settings.seed)
         workbench = self._workbench(short_like_final=True)
+        header = self._header("uniform", {**encode(uniform), "lr": settings.final_lr, "trials": self._depth}, workbench)
         return run_baseline(
             uniform,
             workbench,
             self.oracle,
-            header=self._header("uniform", uniform, workbench),
-            folder=self.folder.uniform(uniform),
+            header=header,
+            folder=self.folder.uniform(header.settings),
             progress=LoopProgress(self.watcher, "uniform baseline"),
         )
 
+    @property
+    def _depth(self) -> int:
+        """Programs tried for each task of what is reported."""
+        return max(self.job.settings.trials_per_task, self.job.settings.final_trials_per_task)
+
     def _measure(self, dense: CompressedModel, pruned: CompressedModel) -> Measured:
         self.watcher.stage("tune and measure the result")
-        settings = self.job.settings
-        if settings.final_trials_per_task > settings.trials_per_task and isinstance(self.oracle, Deepening):
+        if self._depth > self.job.settings.trials_per_task and isinstance(self.oracle, Deepening):
             # The dense model and, after this, the baseline are tuned as deep.
-            self.oracle.deepen(trials_per_task=settings.final_trials_per_task)
-        return measure(
-            self.oracle,
-            dense,
-            pruned,
-            trials_per_task=max(settings.trials_per_task, settings.final_trials_per_task),
-            path=self.folder.measured,
-        )
+            self.oracle.deepen(trials_per_task=self._depth)
+        return measure(self.oracle, dense, pruned, trials_per_task=self._depth, path=self.folder.measured)
 
     def _deliver(self, final: Final, outcome: Outcome, bundle: Bundler) -> tuple[float, tuple[str, ...]]:
         """Write the result; return its largest difference from torch, and notes on the forms that it cannot take."""

@@ -119,6 +119,10 @@ class CPruneSettings:
                     f"{stage}_epochs={default}, say"
                 )
 
+    def of_search(self) -> dict[str, object]:
+        """Return, as JSON types, what the search depends on: the same search can be retrained and tuned otherwise."""
+        return {name: value for name, value in encode(self).items() if not name.startswith("final_")}
+
     def short_steps(self, steps_per_epoch: int) -> int:
         """Return the short-term budget in optimizer steps."""
         return _steps(self.short_term_steps, self.short_term_epochs, steps_per_epoch)
