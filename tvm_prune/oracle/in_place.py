@@ -44,7 +44,7 @@ def rows_in_place(
 def overhead_in_place(stamped: Sequence[Mapping[str, Any]], whole: Sequence[float]) -> float:
     """Return the seconds of one run that are spent between kernels: calls, checks of shapes, memory.
 
-    Read in the running module: with caches and branch predictors as the kernels leave them, the same calls take longer
-    than between kernels that do nothing.
+    Read in the running module, with caches and branch predictors as the kernels leave them. Part of what stamping costs
+    is in it.
     """
     return statistics.median(whole) * median_share([read["between"] for read in stamped], whole)
