@@ -12,7 +12,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 INSTALLED := $(VENV)/.installed-$(shell cat setup.py constraints.txt | cksum | cut -d' ' -f1)
-PYTEST_ARGS ?=
+# Two processes, whole files each: the slow tests wait for compilers as much as they compute.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: help install demo test check lint format clean
 

@@ -40,6 +40,7 @@ DEV = [
     "mypy>=2.0,<3",
     "pytest>=9.0,<10",
     "pytest-timeout>=2.4,<3",
+    "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",
     *BENCH,
 ]

@@ -1,6 +1,7 @@
 """What every test needs: one thread per library, a drawing back end without a display, golden texts."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 # Before torch, numpy or matplotlib start: two cores are shared by everything that runs beside the tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several test processes share the machine; with one machine-wide lock each would wait for the others' measurements.
+    _temporary = tempfile.TemporaryDirectory(prefix="tvm_prune-tests-")
+    os.environ["TMPDIR"] = tempfile.tempdir = _temporary.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

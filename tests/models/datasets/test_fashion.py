@@ -47,7 +47,11 @@ def test_a_folder_without_one_of_the_files_holds_no_set(tmp_path: Path) -> None:
     assert read_fashion(tmp_path) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\0\0\x0b\1", gzip.compress(b"\0\0\x08\3" + bytes(20)), b"\x1f\x8b broken"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0\0\x0b\1", gzip.compress(b"\0\0\x08\3" + bytes(20)), b"\x1f\x8b broken"],
+    ids=["empty", "not compressed", "too short", "broken"],
+)
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     _write(tmp_path, compressed=True)
     (tmp_path / f"{FILES[0]}.gz").write_bytes(content)
