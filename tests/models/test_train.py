@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,15 +190,22 @@ def test_norms_keep_their_statistics_where_that_is_asked_for() -> None:
         assert not torch.equal(trained.get_parameter("1.bias"), module.get_parameter("1.bias"))
 
 
-def test_ctrl_c_arrives_as_such_and_can_be_pressed_again() -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal; the processes that share a test run among them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_arrives_as_such_and_can_be_pressed_again() -> None:
     def press(state: Progress) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(tiny_net(), bright_data(), SHORT, progress=press)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def test_the_cost_of_a_network_is_measured(oracle: CompilerOracle) -> None:
     where = cost.provenance
     assert (where.source, where.device, where.threads) == ("measured", "local", 2)
     assert where.target == str(Target.local(threads=2))
-    assert 1 <= where.repeats <= BENCH.blocks
+    # A slow machine is read again, and the steady rounds of all readings count.
+    assert (BENCH.blocks + 1) // 2 <= where.repeats <= 4 * BENCH.blocks
     assert where.trials == oracle.trials
 
 
