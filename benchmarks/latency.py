@@ -1,0 +1,99 @@
+"""Whole models against what a user already has: ONNX Runtime, torch eager and torch.compile.
+
+    python -m benchmarks.latency --models resnet20,resnet18 --out runs/latency --json FILE
+
+Each model is tuned (records in OUT/records are reused), exported once, and the same export is timed on every side.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.document import Document, markdown_table
+from benchmarks.side import KINDS
+from benchmarks.sides import Sides
+from tvm_prune.jobs.export import export
+from tvm_prune.jobs.tune import compressed, tune
+from tvm_prune.models.load import load_model
+from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.oracle.table import ProgramTable
+from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.tuner import TuneSettings
+
+COLUMNS = {
+    "model": "",
+    "precision": "",
+    "threads": "",
+    "ours_ms": ".3f",
+    "ort_ms": ".3f",
+    "torch_eager_ms": ".3f",
+    "torch_compile_ms": ".3f",
+    "ratio_ort": ".3f",
+    "ratio_ort_p10": ".3f",
+    "ratio_ort_p90": ".3f",
+    "sum_of_tasks_ms": ".3f",
+    "explained": ".3f",
+    "max_rel_err": ".1e",
+    "undisturbed": "",
+}
+
+
+def _tuned(name: str, arguments: argparse.Namespace) -> ProgramTable:
+    """Tune a model and export it to a folder of its name."""
+    model = compressed(load_model(name))
+    target = Target.local(threads=arguments.threads)
+    tuning = TuneSettings(trials_per_task=arguments.trials)
+    with CompilerOracle(target, records_folder=arguments.out / "records", tuning=tuning) as oracle:
+        export(model, oracle, out=arguments.out / name, name=name)
+        return tune(model, oracle)
+
+
+def _row(place: int, name: str, table: ProgramTable, sides: Sides, arguments: argparse.Namespace) -> dict[str, Any]:
+    reading = sides.read(place, rounds=arguments.rounds, readings=arguments.readings)
+    ratio, low, high = reading.ratio("ort", "ours")
+    return {
+        "model": name,
+        "precision": "fp32",
+        "threads": arguments.threads,
+        **{f"{kind}_ms": reading.median_s(kind) * 1e3 for kind in KINDS},
+        "ratio_ort": ratio,
+        "ratio_ort_p10": low,
+        "ratio_ort_p90": high,
+        "sum_of_tasks_ms": sum(row.total_s for row in table.rows) * 1e3,
+        "explained": table.explained_s / table.whole.latency_s,
+        "max_rel_err": sides.difference(place),
+        "undisturbed": reading.undisturbed,
+        "readings": reading.readings,
+    }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="resnet20,resnet18,vgg16,mobilenetv2")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=24, help="programs tried for each kernel")
+    parser.add_argument("--rounds", type=int, default=20, help="blocks of each side")
+    parser.add_argument("--readings", type=int, default=5, help="attempts at an undisturbed reading")
+    parser.add_argument("--out", type=Path, default=Path("runs/latency"))
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    names = arguments.models.split(",")
+    tables = []
+    for name in names:
+        print(f"{name}: tuning", file=sys.stderr)
+        tables.append(_tuned(name, arguments))
+    print("loading every model on every side", file=sys.stderr)
+    rows = []
+    with Sides(list(KINDS), [arguments.out / name for name in names], threads=arguments.threads) as sides:
+        for place, name in enumerate(names):
+            print(f"{name}: timing", file=sys.stderr)
+            rows.append(_row(place, name, tables[place], sides, arguments))
+            if arguments.json is not None:
+                Document.of(rows).write(arguments.json)
+    print(markdown_table(rows, COLUMNS))
+
+
+if __name__ == "__main__":
+    main()

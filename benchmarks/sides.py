@@ -1,0 +1,124 @@
+"""Exported models timed against each other: alternating blocks, each side in its own process, ratios round by round."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_prune.oracle.timing import percentile
+
+__all__ = ["Reading", "Sides"]
+
+# Calls of one block at least, and its seconds.
+_CALLS = 100
+_BLOCK_S = 0.05
+# Between two blocks: threads of the side before spin for work a while before they sleep.
+_REST_S = 0.05
+_SOLO_BLOCKS = 9
+# A side that takes so much more or less beside the others than alone was disturbed: the reading is void.
+_AGREEMENT = 0.03
+
+
+class _Side:
+    """A process with loaded models (see benchmarks/side.py)."""
+
+    def __init__(self, kind: str, folders: Sequence[Path], *, threads: int) -> None:
+        self.kind = kind
+        command = [sys.executable, "-m", "benchmarks.side", kind, str(threads), *map(str, folders)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.outputs: list[list[float]] = self._answer()["outputs"]
+        self._calls: dict[int, int] = {}
+
+    def __enter__(self) -> "_Side":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def block(self, model: int) -> float:
+        """Return the seconds of one call of a model, the mean of a block, after a rest."""
+        if model not in self._calls:
+            self._seconds(model, 3)
+            self._calls[model] = max(_CALLS, round(_BLOCK_S / self._seconds(model, 10)))
+        time.sleep(_REST_S)
+        return self._seconds(model, self._calls[model])
+
+    def _seconds(self, model: int, calls: int) -> float:
+        assert self._process.stdin is not None
+        print(json.dumps({"model": model, "calls": calls}), file=self._process.stdin, flush=True)
+        return float(self._answer()["seconds"])
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the side {self.kind} ended with status {self._process.wait()}; its words are above")
+        return json.loads(line)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Seconds of one call by side, round by round; whether every side ran as it does alone; readings taken."""
+
+    seconds: Mapping[str, Sequence[float]]
+    undisturbed: bool
+    readings: int
+
+    def median_s(self, kind: str) -> float:
+        """Return the median of one side in seconds."""
+        return statistics.median(self.seconds[kind])
+
+    def ratio(self, kind: str, over: str) -> tuple[float, float, float]:
+        """Return the median, the 10th and the 90th percentile of `kind` / `over`, round by round."""
+        ratios = [mine / theirs for mine, theirs in zip(self.seconds[kind], self.seconds[over], strict=True)]
+        return statistics.median(ratios), percentile(ratios, 10), percentile(ratios, 90)
+
+
+class Sides:
+    """The processes of a comparison, one for each kind of side, each with every model. Use as a context manager."""
+
+    def __init__(self, kinds: Sequence[str], folders: Sequence[Path], *, threads: int) -> None:
+        self._stack = ExitStack()
+        self._sides = [self._stack.enter_context(_Side(kind, folders, threads=threads)) for kind in kinds]
+
+    def __enter__(self) -> "Sides":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def difference(self, model: int) -> float:
+        """Return how far any side's outputs are from the first side's, relative to their largest value."""
+        first, *others = [np.asarray(side.outputs[model]) for side in self._sides]
+        return max(float(np.abs(other - first).max() / np.abs(first).max()) for other in others)
+
+    def read(self, model: int, *, rounds: int, readings: int) -> Reading:
+        """Time one model on every side.
+
+        A reading in which a side is more than 3 % from what it takes alone is repeated, up to `readings` times; the
+        last one stands and says so.
+        """
+        taken, undisturbed = 0, False
+        while taken < readings and not undisturbed:
+            taken += 1
+            alone = {
+                side.kind: statistics.median(side.block(model) for _ in range(_SOLO_BLOCKS)) for side in self._sides
+            }
+            seconds: dict[str, list[float]] = {side.kind: [] for side in self._sides}
+            for turn in range(rounds):
+                for side in self._sides if turn % 2 == 0 else reversed(self._sides):
+                    seconds[side.kind].append(side.block(model))
+            undisturbed = all(
+                abs(statistics.median(values) / alone[kind] - 1) <= _AGREEMENT for kind, values in seconds.items()
+            )
+        return Reading(seconds, undisturbed, taken)
