@@ -7,12 +7,11 @@ Each model is tuned (records in OUT/records are reused), exported once, and the 
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from benchmarks.document import Document, markdown_table
 from benchmarks.side import KINDS
-from benchmarks.sides import Sides
+from benchmarks.sides import Sides, add_arguments
 from tvm_prune.jobs.export import export
 from tvm_prune.jobs.tune import compressed, tune
 from tvm_prune.models.load import load_model
@@ -72,12 +71,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="resnet20,resnet18,vgg16,mobilenetv2")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--trials", type=int, default=24, help="programs tried for each kernel")
-    parser.add_argument("--rounds", type=int, default=20, help="blocks of each side")
-    parser.add_argument("--readings", type=int, default=5, help="attempts at an undisturbed reading")
-    parser.add_argument("--out", type=Path, default=Path("runs/latency"))
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    add_arguments(parser, out="runs/latency", rounds=20, readings=5)
     arguments = parser.parse_args()
     names = arguments.models.split(",")
     tables = []

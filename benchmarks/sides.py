@@ -1,5 +1,6 @@
 """Exported models timed against each other: alternating blocks, each side in its own process, ratios round by round."""
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -13,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from tvm_prune.lock import machine_lock
 from tvm_prune.oracle.timing import percentile
 
-__all__ = ["Reading", "Sides"]
+__all__ = ["Reading", "Sides", "add_arguments"]
 
 # Calls of one block at least, and its seconds.
 _CALLS = 100
@@ -88,8 +90,9 @@ class Sides:
     """The processes of a comparison, one for each kind of side, each with every model. Use as a context manager."""
 
     def __init__(self, kinds: Sequence[str], folders: Sequence[Path], *, threads: int) -> None:
-        self._stack = ExitStack()
-        self._sides = [self._stack.enter_context(_Side(kind, folders, threads=threads)) for kind in kinds]
+        with ExitStack() as stack:
+            self._sides = [stack.enter_context(_Side(kind, folders, threads=threads)) for kind in kinds]
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> "Sides":
         return self
@@ -111,14 +114,29 @@ class Sides:
         taken, undisturbed = 0, False
         while taken < readings and not undisturbed:
             taken += 1
-            alone = {
-                side.kind: statistics.median(side.block(model) for _ in range(_SOLO_BLOCKS)) for side in self._sides
-            }
-            seconds: dict[str, list[float]] = {side.kind: [] for side in self._sides}
-            for turn in range(rounds):
-                for side in self._sides if turn % 2 == 0 else reversed(self._sides):
-                    seconds[side.kind].append(side.block(model))
+            with machine_lock("measuring"):
+                alone = {
+                    side.kind: statistics.median(side.block(model) for _ in range(_SOLO_BLOCKS)) for side in self._sides
+                }
+                seconds = self._together(model, rounds)
             undisturbed = all(
                 abs(statistics.median(values) / alone[kind] - 1) <= _AGREEMENT for kind, values in seconds.items()
             )
         return Reading(seconds, undisturbed, taken)
+
+    def _together(self, model: int, rounds: int) -> dict[str, list[float]]:
+        seconds: dict[str, list[float]] = {side.kind: [] for side in self._sides}
+        for turn in range(rounds):
+            for side in self._sides if turn % 2 == 0 else reversed(self._sides):
+                seconds[side.kind].append(side.block(model))
+        return seconds
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, out: str, rounds: int, readings: int) -> None:
+    """Add what every comparison of sides is asked for; the values are the defaults."""
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=24, help="programs tried for each kernel")
+    parser.add_argument("--rounds", type=int, default=rounds, help="blocks of each side")
+    parser.add_argument("--readings", type=int, default=readings, help="attempts at an undisturbed reading")
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--json", type=Path, metavar="FILE")

@@ -9,14 +9,13 @@ what it computes; microseconds are those of one convolution.
 import argparse
 import statistics
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from benchmarks.document import Document, markdown_table
-from benchmarks.sides import Sides
+from benchmarks.sides import Sides, add_arguments
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.export import export
 from tvm_prune.oracle.compiler import CompilerOracle
@@ -65,12 +64,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs=2, default=(8, 64), metavar=("FROM", "TO"))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--trials", type=int, default=24, help="programs tried for each kernel")
-    parser.add_argument("--rounds", type=int, default=7, help="blocks of each side")
-    parser.add_argument("--readings", type=int, default=3, help="attempts at an undisturbed reading")
-    parser.add_argument("--out", type=Path, default=Path("runs/staircase"))
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    add_arguments(parser, out="runs/staircase", rounds=7, readings=3)
     arguments = parser.parse_args()
     counts = range(arguments.counts[0], arguments.counts[1] + 1)
     tuning = TuneSettings(trials_per_task=arguments.trials)

@@ -1,16 +1,21 @@
 """Settings under which a real oracle answers in a second, and the small networks it is asked about."""
 
+import math
+
 import torch
 from torch import nn
 
 from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.bench import BenchSettings
+from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.tuner import TuneSettings
 
-__all__ = ["BENCH", "LAYERS", "TUNING", "Mixed", "TwoPorts", "compressed", "mixed"]
+__all__ = ["BENCH", "IMAGE", "LAYERS", "TUNING", "Mixed", "TwoPorts", "compressed", "is_time", "mixed", "table_of"]
 
 TUNING = TuneSettings(trials_per_task=2, block_s=2e-4, finalists=1, rounds=2)
 BENCH = BenchSettings(blocks=15, block_s=1e-3, rest_s=0.0)
+IMAGE = (1, 3, 8, 8)
 
 
 class Mixed(nn.Module):
@@ -67,3 +72,13 @@ def mixed(width: int = 8, *, batch: int = 1, size: int = 8, seed: int = 0) -> Co
     module.norm.running_mean = torch.randn(width)
     module.norm.running_var = torch.rand(width) + 0.5
     return compressed(module, (batch, 3, size, size))
+
+
+def is_time(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def table_of(oracle: CostOracle, model: CompressedModel) -> ProgramTable:
+    table = oracle.table(model)
+    assert isinstance(table, ProgramTable), table
+    return table
