@@ -6,38 +6,24 @@ of ``main``, a list with one entry for each parameter after the inputs:
 
     {"name": placeholder, "changes": [[op, argument], ...]}
 
-`apply_changes` carries an entry out on a numpy array. FoldConstant would reach the same graph by compiling and running
-one function for every weight, which takes seconds.
+`relay_passes/weight_changes.py` carries an entry out on a numpy array. FoldConstant would reach the same graph by
+compiling and running one function for every weight, which takes seconds.
 """
 
 import json
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-__all__ = ["WEIGHTS_ATTRIBUTE", "HoistWeights", "apply_changes", "weight_entries", "with_weight_entries"]
+from relay_passes.weight_changes import Change
+
+__all__ = ["WEIGHTS_ATTRIBUTE", "HoistWeights", "weight_entries", "with_weight_entries"]
 
 WEIGHTS_ATTRIBUTE = "tvm_prune.weights"
 
-Change = list[Any]
 Entry = dict[str, Any]
-
-
-def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
-    """Return `array` after the changes: permute (axes), reshape (shape) or pad_last (new extent, with zeros)."""
-    for kind, argument in changes:
-        if kind == "permute":
-            array = array.transpose(argument)
-        elif kind == "reshape":
-            array = array.reshape(argument)
-        elif kind == "pad_last":
-            array = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, argument - array.shape[-1])])
-        else:
-            raise AssertionError(f"no such change of a weight: {kind!r}")
-    return np.ascontiguousarray(array)
 
 
 def weight_entries(module: ir.IRModule) -> list[Entry]:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import tvm
 from tvm import ir, relax
 
+from relay_passes.choose_forms import ChooseForms
 from relay_passes.hoist_weights import HoistWeights
 from relay_passes.legalize_once import LegalizeOnce
-from relay_passes.pad_channels import PadChannels
 from relay_passes.sink_transposes import SinkTransposes
+from relay_passes.weight_form import WeightForm
 
 __all__ = ["executable_passes", "fuse", "graph_passes"]
 
@@ -29,14 +30,14 @@ def graph_passes() -> tvm.transform.Sequential:
     )
 
 
-def fuse(module: ir.IRModule, target: tvm.target.Target, wider: Mapping[str, int] | None = None) -> ir.IRModule:
+def fuse(module: ir.IRModule, target: tvm.target.Target, forms: Mapping[str, WeightForm] | None = None) -> ir.IRModule:
     """Channels-last graph -> one kernel for each fused group, every call site still naming its weights.
 
-    `wider` maps weight placeholders to padded channel counts.
+    `forms` maps placeholders of weights to the form that their kernels read them in.
     """
     passes = tvm.transform.Sequential(
         [
-            PadChannels(wider or {}),
+            ChooseForms(forms or {}),
             LegalizeOnce(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),  # true constants only: the weights are parameters

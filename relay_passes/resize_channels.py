@@ -12,7 +12,8 @@ from typing import Any
 
 from tvm import ir, relax
 
-from relay_passes.hoist_weights import Change, Entry, weight_entries, with_weight_entries
+from relay_passes.hoist_weights import Entry, weight_entries, with_weight_entries
+from relay_passes.weight_changes import Change
 
 __all__ = ["CannotResize", "resize_channels"]
 

@@ -10,6 +10,7 @@ from tvm import ir
 from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 
 from relay_passes.pipeline import fuse
+from relay_passes.weight_form import PLAIN, WeightForm
 from tests.relay_passes.graphs import kernels_of
 from tvm_prune.oracle.spaces.candidate import Candidate
 from tvm_prune.oracle.target import Target
@@ -21,9 +22,9 @@ __all__ = ["TARGET", "outputs", "record_of", "the_kernel"]
 TARGET = Target(threads=2, vector_bits=128)
 
 
-def the_kernel(module: ir.IRModule, target: Target = TARGET, *, wider: Mapping[str, int] | None = None) -> Kernel:
-    """Return the only kernel of a graph once it is fused."""
-    (function,) = kernels_of(fuse(module, target.to_tvm(), wider)).values()
+def the_kernel(module: ir.IRModule, target: Target = TARGET, *, form: WeightForm = PLAIN) -> Kernel:
+    """Return the only kernel of a graph once it is fused, its weight in `form`."""
+    (function,) = kernels_of(fuse(module, target.to_tvm(), {} if form == PLAIN else {"weight": form})).values()
     return kernel(function)
 
 

@@ -19,7 +19,7 @@ def prepared(weights: dict[str, int]) -> Prepared:
         for name, weight in weights.items()
     )
     graph = TaskGraph(tasks=tasks, variants={}, calls=(), weight_names={})
-    choice = Choice(variant={}, record=dict.fromkeys(weights), wider={})
+    choice = Choice(variant={}, record=dict.fromkeys(weights), forms={})
     return Prepared(cast(Lowered, None), graph, choice)
 
 

@@ -101,8 +101,8 @@ def test_a_network_of_one_bare_layer_is_linked() -> None:
 def test_odd_channel_counts_get_padded_variants_and_even_ones_none() -> None:
     graph = tasks_of(compressed(nn.Sequential(nn.Conv2d(3, 17, 3), nn.ReLU(), nn.Conv2d(17, 16, 3)), IMAGE))
     variants = {task.layers[0]: graph.variants[task.hash] for task in graph.tasks if task.layers}
-    assert [variant.padded_channels for variant in variants["0"]] == [None, 24]
-    assert [variant.padded_channels for variant in variants["2"]] == [None]
+    assert [variant.form.channels for variant in variants["0"]] == [None, 24]
+    assert [variant.form.channels for variant in variants["2"]] == [None]
     assert len({variant.kernel.key for variant in variants["0"]}) == 2
 
 
@@ -173,8 +173,7 @@ def test_an_operator_without_a_converter_is_named(operator: "object", name: str)
 def described(graph: TaskGraph) -> list[object]:
     """Return all of `graph` that compares by value: of kernels the structural hash."""
     variants = {
-        task: [(variant.padded_channels, variant.kernel.key) for variant in found]
-        for task, found in graph.variants.items()
+        task: [(variant.form, variant.kernel.key) for variant in found] for task, found in graph.variants.items()
     }
     return [graph.tasks, graph.calls, graph.weight_names, variants]
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 from typing import cast
 
+from relay_passes.weight_form import WeightForm
 from tests.oracle.kernels import TARGET, the_kernel
 from tests.relay_passes.graphs import conv_graph
 from tvm_prune.oracle.module import Choice, choose
@@ -43,7 +44,7 @@ def chosen(
         for name in latencies
     )
     variants = {
-        name: tuple(Variant(count or None, Kernel(f"{name}/{count}", None)) for count in (0, 16, 32))
+        name: tuple(Variant(WeightForm(count or None), Kernel(f"{name}/{count}", None)) for count in (0, 16, 32))
         for name in latencies
     }
     graph = TaskGraph(tasks=tasks, variants=variants, calls=tuple(latencies), weight_names=weights)
@@ -52,19 +53,22 @@ def chosen(
 
 
 def padding(choice: Choice) -> dict[str, int | None]:
-    return {name: variant.padded_channels for name, variant in choice.variant.items()}
+    return {name: variant.form.channels for name, variant in choice.variant.items()}
 
 
 def test_each_task_takes_its_fastest_variant() -> None:
     choice = chosen({"a": {0: 3.0, 16: 1.0, 32: 2.0}, "b": {0: 1.0, 16: 2.0}}, {"a": ("wa",), "b": ("wb",)})
     assert padding(choice) == {"a": 16, "b": None}
-    assert choice.wider == {"wa": 16}
+    assert choice.forms == {"wa": WeightForm(16)}
     assert choice.record["a"] is not None
     assert choice.record["a"].program.latency_s == 1.0
 
 
 def test_all_weights_of_a_padded_task_are_padded() -> None:
-    assert chosen({"a": {0: 2.0, 16: 1.0}}, {"a": ("one", "two")}).wider == {"one": 16, "two": 16}
+    assert chosen({"a": {0: 2.0, 16: 1.0}}, {"a": ("one", "two")}).forms == {
+        "one": WeightForm(16),
+        "two": WeightForm(16),
+    }
 
 
 def test_tasks_that_share_a_weight_agree_on_the_least_sum() -> None:
@@ -72,10 +76,10 @@ def test_tasks_that_share_a_weight_agree_on_the_least_sum() -> None:
     apart = {"a": {0: 2.0, 16: 1.0}, "b": {0: 1.0, 16: 4.0}}
     choice = chosen(apart, shared)
     assert padding(choice) == {"a": None, "b": None}
-    assert choice.wider == {}
+    assert choice.forms == {}
     often = chosen(apart, shared, counts={"a": 10})
     assert padding(often) == {"a": 16, "b": 16}
-    assert often.wider == {"w": 16}
+    assert often.forms == {"w": WeightForm(16)}
 
 
 def test_sharing_joins_over_several_tasks() -> None:

@@ -69,7 +69,7 @@ def test_calls_are_in_order_and_count_the_weight_of_a_task() -> None:
     first, second = (task.hash for task in graph.tasks)
     assert graph.calls == (first, first, second)
     assert len(graph.weight_names[first]) == 2
-    assert [variant.padded_channels for variant in graph.variants[first]] == [None, 8]
+    assert [variant.form.channels for variant in graph.variants[first]] == [None, 8]
 
 
 def test_multiply_accumulates_are_those_of_one_call() -> None:

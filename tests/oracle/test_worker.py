@@ -33,6 +33,7 @@ def timing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "library": str(library),
         "symbols": [symbol],
         "buffers": buffers,
+        "weight": None,
         "block_s": 1e-4,
         "finalists": 1,
         "rounds": 2,

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tvm import relax
 
-from relay_passes.hoist_weights import HoistWeights, apply_changes, weight_entries
+from relay_passes.hoist_weights import HoistWeights, weight_entries
+from relay_passes.weight_changes import apply_changes
 from tests.relay_passes.graphs import Emit, graph, operators, run, tensor
 
 RANDOM = np.random.default_rng(0)

@@ -7,6 +7,7 @@ from tvm import relax
 
 from relay_passes.link_layers import CallSite, call_sites
 from relay_passes.pipeline import fuse, graph_passes
+from relay_passes.weight_form import WeightForm
 from tests.relay_passes.graphs import Emit, conv_graph, graph, matmul_graph, tensor, unary_graph
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 1})
@@ -18,7 +19,7 @@ def test_a_fused_kernel_names_all_its_weights_in_order() -> None:
 
 
 def test_a_padded_kernel_names_them_too() -> None:
-    module = fuse(matmul_graph(1, 4, 5, bias=True), TARGET, {"weight": 8})
+    module = fuse(matmul_graph(1, 4, 5, bias=True), TARGET, {"weight": WeightForm(8)})
     assert call_sites(module) == (CallSite("fused_padded_matmul_add", ("weight", "bias")),)
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from relay_passes.hoist_weights import apply_changes, weight_entries
+from relay_passes.hoist_weights import weight_entries
 from relay_passes.pipeline import fuse, graph_passes
+from relay_passes.weight_changes import apply_changes
+from relay_passes.weight_form import WeightForm
 from tests.relay_passes.graphs import Emit, graph, kernels_of, operators, run, tensor
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 1})
@@ -58,8 +60,8 @@ def test_what_is_computed_does_not_change() -> None:
     }
     weights = [apply_changes(arrays[entry["name"]], entry["changes"]) for entry in weight_entries(ready)]
     (expected,) = run(before, *arrays.values())
-    for wider in ({}, {"head": 8}):
-        fused = fuse(ready, TARGET, wider)
+    for forms in ({}, {"head": WeightForm(8)}):
+        fused = fuse(ready, TARGET, forms)
         given = [apply_changes(arrays[entry["name"]], entry["changes"]) for entry in weight_entries(fused)]
         assert len(given) == len(weights)
         np.testing.assert_allclose(run(fused, arrays["data"], *given)[0], expected, rtol=1e-4, atol=1e-5)

@@ -15,6 +15,7 @@ from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 from tvm.support.cc import create_shared
 
 from relay_passes.external_kernels import ExternalKernels
+from relay_passes.overlap_tails import OverlapTails
 from relay_passes.pipeline import executable_passes
 from tvm_prune.codec import decode
 from tvm_prune.oracle.spaces import enumerate_candidates
@@ -68,7 +69,8 @@ def build_kernel(arguments: Any, emit: Emit) -> None:
 def _compile(module: tvm.IRModule, target: Target, path: str) -> None:
     # Only graphs of ours and the tuner call a kernel, with tensors made for it; TVM's checks of the arguments would be
     # a fifth of the compile time.
-    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+    with tvm.transform.PassContext(config={"tirx.disable_assert": True, "tirx.disable_cse_tir": True}):
+        module = OverlapTails(target.lanes)(module)  # type: ignore[operator]  # the decorator makes it a pass
         compiled = tvm.compile(module, target=target.to_tvm())
     # Whole or not at all: a file that is there is linked without another look.
     unfinished = f"{path}.{os.getpid()}.o"

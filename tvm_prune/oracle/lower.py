@@ -3,6 +3,7 @@
 import contextlib
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from relay_passes.weight_form import WeightForm
 from tvm_prune.errors import ExportError, InputShapeError, UnlinkedLayerError, UnsupportedOperatorError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fold import fold_batchnorm
@@ -46,12 +48,12 @@ class Lowered:
     state: dict[str, np.ndarray] = field(repr=False)
     inputs: tuple[np.ndarray, ...] = field(repr=False)
 
-    def fuse(self, target: Any, wider: dict[str, int]) -> tuple[Any, tuple[Site, ...]]:
-        """Return the fused module for a tvm target and its kernel calls; `wider` pads weights by placeholder."""
+    def fuse(self, target: Any, forms: Mapping[str, WeightForm]) -> tuple[Any, tuple[Site, ...]]:
+        """Return the fused module for a tvm target and its kernel calls; `forms` by placeholder of the weights."""
         from relay_passes.link_layers import call_sites
         from relay_passes.pipeline import fuse
 
-        module = fuse(self.graph, target, wider)
+        module = fuse(self.graph, target, forms)
         sites = []
         for site in call_sites(module):
             layers = dict.fromkeys(self.placeholders[name] for name in site.weights if name in self.placeholders)

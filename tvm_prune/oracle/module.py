@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from relay_passes.weight_changes import apply_changes
+from relay_passes.weight_form import PLAIN, WeightForm
 from tvm_prune.codec import encode
 from tvm_prune.oracle.lower import Lowered
 from tvm_prune.oracle.objects import Form, KernelObjects, KernelSource
@@ -23,11 +25,11 @@ _BUILD_TIMEOUT_S = 900.0
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant of each task that runs, its record (None = default schedule), the padding by weight placeholder."""
+    """The variant of each task that runs, its record (None = default schedule), the forms by weight placeholder."""
 
     variant: dict[str, Variant]
     record: dict[str, Record | None]
-    wider: dict[str, int]
+    forms: dict[str, WeightForm]
 
 
 @dataclass(frozen=True)
@@ -42,35 +44,35 @@ class Compiled:
 def choose(graph: TaskGraph, records: Records) -> Choice:
     """Return for each task the fastest variant that has a record.
 
-    Tasks that share a weight must agree on its padding: the count with the least sum wins.
+    Tasks that share a weight must agree on its form: that with the least sum wins.
     """
     choice: dict[str, Variant] = {}
     found: dict[str, Record | None] = {}
-    wider: dict[str, int] = {}
+    forms: dict[str, WeightForm] = {}
     sharing: dict[tuple[str, ...], list[str]] = {}
     for task in graph.tasks:
         sharing.setdefault(graph.weight_names.get(task.hash, ()) or (task.hash,), []).append(task.hash)
     groups = _merge(graph, sharing)
     weight = {task.hash: task.weight for task in graph.tasks}
     for members in groups:
-        counts = [{variant.padded_channels: variant for variant in graph.variants[member]} for member in members]
-        common = set(counts[0]).intersection(*counts[1:])
-        totals: dict[int | None, float] = {}
-        for count in common:
+        by_form = [{variant.form: variant for variant in graph.variants[member]} for member in members]
+        common = set(by_form[0]).intersection(*by_form[1:])
+        totals: dict[WeightForm, float] = {}
+        for form in common:
             latencies = []
-            for member, by_count in zip(members, counts, strict=True):
-                record = records.best(by_count[count].kernel.key)
+            for member, variants in zip(members, by_form, strict=True):
+                record = records.best(variants[form].kernel.key)
                 latencies.append(None if record is None else record.program.latency_s * weight[member])
             if None not in latencies:
-                totals[count] = sum(value for value in latencies if value is not None)
+                totals[form] = sum(value for value in latencies if value is not None)
         # Without any record the task runs as it is, with the default schedule.
-        winner = min(totals, key=lambda count: (totals[count], count or 0)) if totals else None
-        for member, by_count in zip(members, counts, strict=True):
-            choice[member] = by_count[winner]
-            found[member] = records.best(by_count[winner].kernel.key)
-            if winner is not None:
-                wider.update(dict.fromkeys(graph.weight_names[member], winner))
-    return Choice(choice, found, wider)
+        winner = min(totals, key=lambda form: (totals[form], str(form))) if totals else PLAIN
+        for member, variants in zip(members, by_form, strict=True):
+            choice[member] = variants[winner]
+            found[member] = records.best(variants[winner].kernel.key)
+            if winner != PLAIN:
+                forms.update(dict.fromkeys(graph.weight_names[member], winner))
+    return Choice(choice, found, forms)
 
 
 def _merge(graph: TaskGraph, sharing: dict[tuple[str, ...], list[str]]) -> list[list[str]]:
@@ -134,10 +136,10 @@ def blueprint(lowered: Lowered, choice: Choice, target: Target, *, form: Form = 
     """
     import tvm
 
-    from relay_passes.hoist_weights import apply_changes, weight_entries
+    from relay_passes.hoist_weights import weight_entries
     from relay_passes.stamp_calls import STAMP_WORDS, StampCalls, results_of
 
-    module, sites = lowered.fuse(target.to_tvm(), choice.wider)
+    module, sites = lowered.fuse(target.to_tvm(), choice.forms)
     weights = tuple(apply_changes(lowered.state[entry["name"]], entry["changes"]) for entry in weight_entries(module))
     words = 1 + STAMP_WORDS * len(sites) * STAMPED_ROUNDS
     by_key = {variant.kernel.key: task for task, variant in choice.variant.items()}

@@ -25,7 +25,7 @@ class Program:
 
     `axes` maps a role (out_c, in_c, h, w) to its tiling; `lanes` is the SIMD width in elements; `parallel` the number
     of parallel work items (1 = serial); `variant` how the space built it (direct, pad_fused, serial ...); `latency_s`
-    is isolated: the kernel alone, its weights hot.
+    is isolated: the kernel alone, its weights as far away as in a network.
     """
 
     space: str

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,16 @@ def _packed(array: np.ndarray) -> Any:
 def time_kernels(arguments: Any, emit: Emit) -> Any:
     """Time the kernels `symbols` of `library` on random buffers of `buffers` ([shape, dtype] each).
 
+    The buffer of number `weight` (null = none) is as far from the core as it will be in a network, where other weights
+    have passed since it was last read: every call takes another copy of it.
+
     Emits {symbol, times_s} for each as it is first timed, so that a crash costs one candidate. All are timed three
     times in turns, then the `finalists` best for `rounds` more: a machine that changes its speed favours none. With a
     `canary` (null = none) every turn is set against that kernel's own time: seconds are those at its `usual_s`. Answers
     {symbol: [seconds, ...]}.
     """
     library = tvm.runtime.load_module(arguments["library"])
-    buffers = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
+    rotation = _rotation([_random(shape, dtype) for shape, dtype in arguments["buffers"]], arguments["weight"])
     block_s = arguments["block_s"]
     calls: dict[str, int] = {}
     times: dict[str, list[float]] = {}
@@ -68,16 +72,23 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     speed = _speed(arguments["canary"], block_s)
 
     def block(symbol: str, speed_now: float) -> float:
-        evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
-        return float(evaluate(*buffers).results[0]) * speed_now
+        if len(rotation) == 1:
+            evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
+            return float(evaluate(*rotation[0]).results[0]) * speed_now
+        kernel, rounds = library[symbol], -(-calls[symbol] // len(rotation))
+        begin = time.perf_counter()
+        for _ in range(rounds):
+            for buffers in rotation:
+                kernel(*buffers)
+        return (time.perf_counter() - begin) / (rounds * len(rotation)) * speed_now
 
     now = speed()
     for symbol in arguments["symbols"]:
         emit({"starting": symbol})
         kernel = library[symbol]
-        kernel(*buffers)
+        kernel(*rotation[0])
         begin = time.perf_counter()
-        kernel(*buffers)
+        kernel(*rotation[-1])
         once = max(time.perf_counter() - begin, 1e-6)
         calls[symbol] = max(2, min(2000, int(block_s / once)))
         times[symbol] = [block(symbol, now)]
@@ -99,6 +110,34 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     slower = max(1.0, statistics.median(medians))
     left_out = {symbol: statistics.median(values) * slower for symbol, values in times.items() if symbol not in rounds}
     return {**{symbol: [value] for symbol, value in left_out.items()}, **rounds}
+
+
+# A weight that is smaller is always found in a core's second cache.
+_HOT_BYTES = 128 * 1024
+
+
+def _rotation(buffers: list[Any], weight: int | None) -> list[list[Any]]:
+    """Return the lists of buffers that calls take in turn, alike but for their own copy of the weight.
+
+    Copies of a small weight fill most of the last cache, where a small network's weights are; those of a large one
+    pass it three times, as a large network's weights do.
+    """
+    if weight is None:
+        return [buffers]
+    array = buffers[weight].numpy()
+    if array.nbytes < _HOT_BYTES:
+        return [buffers]
+    last_cache = _last_cache_bytes()
+    whole = 0.7 * last_cache if array.nbytes < last_cache / 16 else 3 * last_cache
+    copies = [tvm.runtime.tensor(array) for _ in range(max(2, int(whole / array.nbytes)))]
+    return [[*buffers[:weight], copy, *buffers[weight + 1 :]] for copy in copies]
+
+
+def _last_cache_bytes() -> int:
+    """Return the size of this machine's last cache; 16 MiB where the system does not tell."""
+    found = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
+    text = found[-1].read_text().strip() if found else "16M"
+    return int(text[:-1]) * {"K": 2**10, "M": 2**20}[text[-1]]
 
 
 def _speed(canary: Any, block_s: float) -> Callable[[], float]:

@@ -1,14 +1,16 @@
 """Tasks of a lowered model: distinct kernels, the variants that may stand in for each, and the layers they compute."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from relay_passes.weight_form import PLAIN, Layout, WeightForm
 from tvm_prune.oracle.lower import Lowered
 from tvm_prune.oracle.program import Task
 from tvm_prune.oracle.target import Target
 
-__all__ = ["Kernel", "TaskGraph", "Variant", "task_graph"]
+__all__ = ["Kernel", "TaskGraph", "Variant", "anatomy_of", "task_graph"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to compute a task: as it is (`padded_channels` None), or with its output channels padded."""
+    """One way to compute a task: with its weight as it is, or in another form."""
 
-    padded_channels: int | None
+    form: WeightForm
     kernel: Kernel
 
 
@@ -44,7 +46,7 @@ class TaskGraph:
     """The tasks of one model.
 
     `variants` holds those of each task by its hash, `calls` the task of each kernel call in order, `weight_names` the
-    placeholders of the weights that each task reads (for padding).
+    placeholders of the weights that each task reads (to change their form).
     """
 
     tasks: tuple[Task, ...]
@@ -85,41 +87,88 @@ def _padded_counts(channels: int, target: Target) -> tuple[int, ...]:
     return (better[0], whole) if whole - better[0] >= 8 else (whole,)
 
 
+# Weights in bytes from which the order of a plain filter in memory costs: smaller ones stay in the first cache.
+_PACKED_BYTES = 64 * 1024
+
+
+def forms(anatomy: Any, function: Any, target: Target) -> Iterator[WeightForm]:
+    """Yield the forms other than the plain one that the weight of a kernel may take on `target`."""
+    if anatomy.kind not in ("conv2d", "depthwise", "dense"):
+        return
+    channels, lanes = anatomy.channels, target.lanes
+    counts = (None, *_padded_counts(channels, target))
+    for count in counts[1:]:
+        yield WeightForm(channels=count)
+    if anatomy.kind == "depthwise":
+        return
+    weight_bytes = 4 * math.prod(int(extent) for extent in function.params[1].shape)
+    if weight_bytes >= _PACKED_BYTES:
+        for count in counts:
+            if (count or channels) % lanes == 0:
+                yield WeightForm(count, "packed", lanes)
+    if anatomy.kind != "conv2d" or not anatomy.adjacent or anatomy.extents[4:6] != (3, 3):
+        return
+    height, width = anatomy.extents[1:3]
+    layouts: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
+    for layout, tile in layouts:
+        computed = math.ceil(height / tile) * math.ceil(width / tile) * (tile + 2) ** 2
+        # Products of whole tiles against those of the direct kernel: less than half as many must be left.
+        if anatomy.extents[-1] < 4 or computed >= 0.5 * 9 * height * width:
+            continue
+        for count in counts:
+            vector = next((size for size in (lanes, lanes // 2, lanes // 4) if (count or channels) % size == 0), 0)
+            if vector >= 4:
+                yield WeightForm(count, layout, vector)
+
+
+def _rounds(wanted: dict[tuple[str, WeightForm], str]) -> Iterator[list[tuple[str, WeightForm]]]:
+    """Split what is wanted into rounds that give each weight one form."""
+    left = list(wanted)
+    while left:
+        taken: dict[str, tuple[str, WeightForm]] = {}
+        for item in left:
+            taken.setdefault(wanted[item], item)
+        yield list(taken.values())
+        left = [item for item in left if item not in taken.values()]
+
+
+# Kernel of a task in a form, by the task's key: the same kernels come again in every network of a search.
+_reformed: dict[tuple[str, WeightForm], Kernel] = {}
+
+
 def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
     """Return the tasks of `lowered` on `target`."""
     tvm_target = target.to_tvm()
     module, sites = lowered.fuse(tvm_target, {})
     kernels = {name: kernel(module[name]) for name in dict.fromkeys(site.kernel for site in sites)}
-    anatomies = {name: _anatomy(found) for name, found in kernels.items()}
+    anatomies = {name: anatomy_of(found) for name, found in kernels.items()}
     kernels = {
         name: replace(found, shape=_shape(name, found.function, anatomies[name])) for name, found in kernels.items()
     }
     placeholders = _weights_by_call(module)
 
-    variants: dict[str, dict[int | None, Variant]] = {
-        found.key: {None: Variant(None, found)} for found in kernels.values()
-    }
-    counts: dict[str, tuple[int, ...]] = {}
+    variants = {found.key: {PLAIN: Variant(PLAIN, found)} for found in kernels.values()}
+    wanted: dict[tuple[str, WeightForm], str] = {}
     for call, site in enumerate(sites):
-        anatomy, name = anatomies[site.kernel], placeholders[call]
-        # A kernel of two activations may still read a bias, which is no weight to widen.
-        if name is not None and anatomy.kind in ("conv2d", "depthwise", "dense") and lowered.state[name].ndim > 1:
-            counts[name] = _padded_counts(anatomy.channels, target)
-    for choice in range(max(map(len, counts.values()), default=0)):
-        wider = {name: found[choice] for name, found in counts.items() if choice < len(found)}
-        padded_module, padded_sites = lowered.fuse(tvm_target, wider)
-        assert len(padded_sites) == len(sites)
-        made: dict[str, Kernel] = {}
-        for call, (site, padded_site) in enumerate(zip(sites, padded_sites, strict=True)):
-            name = placeholders[call]
-            if name is None or name not in wider:
-                continue
+        anatomy, name, exact = anatomies[site.kernel], placeholders[call], kernels[site.kernel]
+        # A kernel of two activations may still read a bias, which is no weight with forms.
+        if name is None or lowered.state[name].ndim < 2:
+            continue
+        for form in forms(anatomy, exact.function, target):
+            if (exact.key, form) in _reformed:
+                variants[exact.key][form] = Variant(form, _reformed[exact.key, form])
+            else:
+                wanted[exact.key, form] = name
+    for chosen in _rounds(wanted):
+        _, reformed_sites = reformed = lowered.fuse(tvm_target, {wanted[item]: item[1] for item in chosen})
+        assert len(reformed_sites) == len(sites)
+        for call, (site, reformed_site) in enumerate(zip(sites, reformed_sites, strict=True)):
             exact = kernels[site.kernel]
-            if padded_site.kernel not in made:
-                shape = f"{exact.shape}, padded to {wider[name]} channels"
-                made[padded_site.kernel] = replace(kernel(padded_module[padded_site.kernel]), shape=shape)
-            key = exact.key
-            variants[key].setdefault(wider[name], Variant(wider[name], made[padded_site.kernel]))
+            for key, form in chosen:
+                if key == exact.key and wanted[key, form] == placeholders[call] and form not in variants[key]:
+                    found = kernel(reformed[0][reformed_site.kernel])
+                    _reformed[key, form] = replace(found, shape=f"{exact.shape}, {form}")
+                    variants[key][form] = Variant(form, _reformed[key, form])
 
     layers: dict[str, list[str]] = {}
     weights: dict[str, list[str]] = {}
@@ -156,7 +205,7 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
 _anatomies: dict[str, Any] = {}
 
 
-def _anatomy(found: Kernel) -> Any:
+def anatomy_of(found: Kernel) -> Any:
     """Return the anatomy of a kernel, dissected once: the same kernels come again in every network of a search."""
     from tvm_prune.oracle.spaces.anatomy import dissect
 

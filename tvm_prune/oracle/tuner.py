@@ -18,7 +18,7 @@ from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tasks import Kernel
+from tvm_prune.oracle.tasks import Kernel, anatomy_of
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
 __all__ = ["TuneProgress", "TuneSettings", "Tuner"]
@@ -200,6 +200,7 @@ class Tuner:
                 "library": str(item.library),
                 "symbols": remaining,
                 "buffers": buffers,
+                "weight": None if anatomy_of(item.kernel).kind == "other" else 1,
                 "block_s": self.settings.block_s,
                 "finalists": self.settings.finalists,
                 "rounds": self.settings.rounds,

@@ -5,21 +5,23 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from tvm_prune.oracle.spaces import dense, direct_conv, loops
+from tvm_prune.oracle.spaces import dense, direct_conv, loops, winograd
 from tvm_prune.oracle.spaces.anatomy import Anatomy, dissect
 from tvm_prune.oracle.spaces.candidate import Candidate
 from tvm_prune.oracle.target import Target
 
 __all__ = ["SPACES", "enumerate_candidates", "space_size"]
 
+_MODULES = (direct_conv, winograd, dense, loops)
+
 _log = logging.getLogger(__name__)
 
 _SPACES: dict[str, Callable[[Any, Anatomy, Target], Iterator[Callable[[], Candidate]]]] = {
-    kind: space.candidates for space in (direct_conv, dense, loops) for kind in space.KINDS
+    kind: space.candidates for space in _MODULES for kind in space.KINDS
 }
 
 # Name -> version, part of the key of every record: raise a space's VERSION when its programs change.
-SPACES = {space.NAME: space.VERSION for space in (direct_conv, dense, loops)}
+SPACES = {space.NAME: space.VERSION for space in _MODULES}
 
 
 def enumerate_candidates(function: Any, target: Target, *, limit: int) -> list[Candidate]:

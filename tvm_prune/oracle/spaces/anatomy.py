@@ -6,16 +6,29 @@ from typing import Any
 __all__ = ["Anatomy", "dissect"]
 
 # Anchor blocks by the name that legalisation gives them, and the kind of task they make.
-_ANCHORS = {"conv2d_nhwc": "conv2d", "group_conv2d_nhwc": "grouped", "matmul": "dense"}
+_ANCHORS = {
+    "conv2d_nhwc": "conv2d",
+    "conv2d_packed": "conv2d",
+    "winograd_product": "winograd",
+    "group_conv2d_nhwc": "grouped",
+    "matmul": "dense",
+    "matmul_packed": "dense",
+}
+
+
+_PLAIN = ("conv2d_nhwc", "group_conv2d_nhwc", "matmul")
+# Loops of a convolution's anchor, and the axis of the input that each moves over: rows, columns, kernel rows, columns.
+_WINDOW = ((1, 1), (2, 2), (4, 1), (5, 2))
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """Block names of one kernel and the extents of its anchor's loops.
 
-    `kind` is conv2d, depthwise, grouped, dense or other; `channels` the output channels stored and `computed_channels`
-    those computed (more when the kernel pads them); both are 0 for other. `stride` is that of the rows of a convolution
-    (1 for the rest).
+    `kind` is conv2d, winograd, depthwise, grouped, dense or other; `channels` the output channels stored and
+    `computed_channels` those computed (more when the kernel pads them); both are 0 for other. `packed` are the lanes of
+    a packed weight (0 = plain). `stride` is that of the rows of a convolution (1 for the rest); `adjacent` says that
+    its window moves by one pixel and reads neighbours: stride and dilation 1 in both directions.
     """
 
     kind: str
@@ -25,7 +38,9 @@ class Anatomy:
     extents: tuple[int, ...]
     channels: int
     computed_channels: int
+    packed: int = 0
     stride: int = 1
+    adjacent: bool = False
 
 
 def dissect(function: Any) -> Anatomy:
@@ -39,15 +54,15 @@ def dissect(function: Any) -> Anatomy:
     if len(anchors) != 1:
         return Anatomy("other", (), "", tuple(names), (), 0, 0)
     place = anchors[0]
+    anchor = schedule.get(blocks[place])
     extents = tuple(int(schedule.get(loop).extent) for loop in schedule.get_loops(blocks[place]))
     kind = _ANCHORS[names[place]]
-    output = function.params[-1]
+    data, weight, output = function.params[0], function.params[1], function.params[-1]
     channels = int(output.shape[-1])
-    spatial = len(output.shape)
-    computed = extents[spatial - 1]
-    if kind == "grouped" and extents[-1] == 1 and computed == int(function.params[1].shape[-1]):
-        data = function.params[0]
+    computed = extents[4] if kind == "winograd" else extents[len(output.shape) - 1]
+    if kind == "grouped" and extents[-1] == 1 and computed == int(weight.shape[-1]):
         kind = "depthwise" if int(data.shape[-1]) == channels else "grouped"
+    moves = kind in ("conv2d", "depthwise", "grouped")
     return Anatomy(
         kind,
         tuple(names[:place]),
@@ -56,20 +71,22 @@ def dissect(function: Any) -> Anatomy:
         extents,
         channels,
         computed,
-        1 if kind == "dense" else _stride(schedule.get(blocks[place])),
+        packed=0 if names[place] in _PLAIN else int(weight.shape[-1]),
+        stride=_step(anchor, 1, 1) if moves else 1,
+        adjacent=moves and all(_step(anchor, loop, axis) == 1 for loop, axis in _WINDOW if extents[loop] > 1),
     )
 
 
-def _stride(anchor: Any) -> int:
-    """Return by how many rows the window moves for one output row: the step of the input's index."""
+def _step(anchor: Any, loop: int, axis: int) -> int:
+    """Return by how much the index of the input's `axis` grows for one more of the anchor's `loop`."""
     from tvm.sym import Analyzer
 
-    row, index = anchor.iter_vars[1].var, anchor.reads[0].region[1].min
+    moved, index = anchor.iter_vars[loop].var, anchor.reads[0].region[axis].min
 
     def at(place: int) -> int:
         analyzer = Analyzer()
         for item in anchor.iter_vars:
-            analyzer.bind(item.var, place if item.var.same_as(row) else 0)
+            analyzer.bind(item.var, place if item.var.same_as(moved) else 0)
         return int(analyzer.simplify(index))
 
     return at(1) - at(0)

@@ -1,22 +1,27 @@
-"""Program space of convolutions, channels last: dense, grouped and depthwise, any kernel, stride and dilation.
+"""Program space of direct convolutions, channels last: dense, grouped and depthwise, any kernel, stride and dilation.
 
-Loops, outer to inner: rows (and, by variant, channel tiles) in parallel; channel tile; column tile; kernel and input
-channels; then a register tile of columns x channel vectors, unrolled and vectorised, whose accumulators are written
-back once with the inlined epilogue. What varies:
+Loops, outer to inner: the threads' shares; then channel tile, row tile and column tile in one of two orders; kernel and
+input channels; then a register tile of rows x columns x channel vectors, unrolled and vectorised, whose accumulators
+are written back once with the inlined epilogue. What varies:
 
-    lanes     SIMD elements of one vector; a divisor of the computed channels
-    vectors   channel vectors in the register tile
-    columns   output columns in the register tile
-    variant   rows      each thread takes a band of rows and pads just that band
-              inline    zero padding becomes a condition at the load: no extra pass, no extra buffer
-              channels  each thread takes a share of the channels, so its share of the weights stays in its cache
-              serial    one thread: what is smaller than the cost of waking a second one
+    lanes      SIMD elements of one vector; a divisor of the computed channels
+    vectors    channel vectors in the register tile
+    rows, columns  output pixels in the register tile
+    share      rows      each thread takes a band of rows
+               channels  each thread takes a share of the channels, so its share of the weights stays in its cache
+               items     every row and channel tile is an item of work, where neither divides evenly
+               serial    one thread: what is smaller than the cost of waking a second one
+    order      rows      a row of pixels meets all weights before the next row: weights fit the cache
+               weights   a tile of weights meets all pixels before the next tile: weights pass the cache once
+    border     copied    each thread pads its share of the image
+               inline    zero padding becomes a condition at the load: no extra pass, no extra buffer
 
-A kernel whose channels are padded (relay_passes/pad_channels.py) computes all of them at once per column tile, so
+A kernel whose channels are padded (relay_passes/choose_forms.py) computes all of them at once per column tile, so
 that one store of the exact count follows; its tail needs no condition.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
@@ -29,76 +34,119 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "candidates"]
 
 NAME = "direct_conv"
-VERSION = 1
+VERSION = 2
 KINDS = ("conv2d", "grouped", "depthwise")
 
 # Registers that weights and a broadcast input need: with so few left, accumulators spill.
 _OTHERS = 4
 # Multiply-accumulates under which one thread can win: waking the second costs about 2 us.
 _SERIAL_MACS = 600_000
+# Bytes of weights that stay in a core's caches while pixels pass.
+_CACHED_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One point of the space; the fields are those of the list above."""
+
+    lanes: int
+    vectors: int
+    rows: int
+    columns: int
+    share: str
+    order: str
+    border: str
+
+    @property
+    def accumulators(self) -> int:
+        return self.vectors * self.rows * self.columns
+
+    @property
+    def variant(self) -> str:
+        words = [self.share]
+        if self.order == "weights":
+            words.append("weights")
+        if self.border == "inline":
+            words.append("inline")
+        return " ".join(words)
 
 
 def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
     """Yield a maker of each point of the space for `function`, the likeliest first."""
+    points = sorted(_points(function, anatomy, target), key=lambda point: _expected(point, anatomy, target))
+    for point in points:
+        yield partial(_schedule, function, anatomy, target, point)
+
+
+def _points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Point]:
     batch, height, width, wide, *reduction = anatomy.extents
+    exact = wide == anatomy.channels
     macs = batch * height * width * wide
     for extent in reduction:
         macs *= extent
-    exact = wide == anatomy.channels
-    tiles = sorted(_tiles(function, anatomy, target), key=lambda tile: -_merit(tile, target))[:8]
-    for lanes, vectors, columns in tiles:
-        for variant in _variants(anatomy, target, macs, lanes * vectors, exact):
-            yield partial(_schedule, function, anatomy, target, variant, lanes, vectors, columns)
+    borders = ("copied", "inline") if anatomy.before else ("copied",)
+    for lanes, vectors, rows, columns in _tiles(function, anatomy, target):
+        shares = []
+        if target.threads == 1:
+            shares = ["serial"]
+        else:
+            even = batch * height // rows % target.threads == 0
+            if even:
+                shares.append("rows")
+            if exact and wide // (lanes * vectors) % target.threads == 0 and (height < 16 or not even):
+                shares.append("channels")
+            if not shares:
+                shares.append("items")
+            if macs <= _SERIAL_MACS:
+                shares.append("serial")
+        for share, border in product(shares, borders):
+            for order in _orders(anatomy, share, exact, batch * height // rows):
+                yield _Point(lanes, vectors, rows, columns, share, order, border)
 
 
-def _tiles(function: Any, anatomy: Anatomy, target: Target) -> Iterator[tuple[int, int, int]]:
-    """Yield (lanes, vectors, columns) whose accumulators fit the registers."""
-    _, _, width, wide, *_ = anatomy.extents
+def _orders(anatomy: Anatomy, share: str, exact: bool, row_tiles: int) -> tuple[str, ...]:
+    if not exact or share == "items" or anatomy.kind == "depthwise":
+        return ("rows",)
+    if row_tiles == 1:
+        return ("weights",)
+    return ("rows", "weights") if share == "rows" else ("weights",) if share == "channels" else ("rows",)
+
+
+def _tiles(function: Any, anatomy: Anatomy, target: Target) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (lanes, vectors, rows, columns) whose accumulators fit the registers."""
+    _, height, width, wide, *_ = anatomy.extents
     per_group = wide
     if anatomy.kind == "grouped":
         # All lanes of a vector must read the same input channels.
         groups = int(function.params[0].shape[-1]) // anatomy.extents[-1]
         per_group = wide // groups
-    usable = divisors(per_group, at_most=target.lanes)
-    best_lanes = usable[-2:] if usable[-1] < target.lanes else usable[-1:]
-    column_tiles = divisors(width, at_most=16)
-    for lanes, vectors, columns in product(best_lanes, (1, 2, 4, 8), column_tiles):
-        if wide % (lanes * vectors) == 0 and vectors * columns <= target.registers - _OTHERS:
-            yield lanes, vectors, columns
-
-
-def _merit(tile: tuple[int, int, int], target: Target) -> float:
-    """Rank of a tile before anything is measured: full vectors, then enough accumulators to hide latency."""
-    lanes, vectors, columns = tile
-    accumulators = vectors * columns
-    busy = min(1.0, accumulators / 8)
-    reuse = 1 / (1 / columns + 1 / vectors)  # loads saved: each weight serves `columns`, each input `vectors`
-    return lanes / target.lanes * busy * (1 + 0.02 * min(reuse, 6))
-
-
-def _variants(anatomy: Anatomy, target: Target, macs: int, tile_channels: int, exact: bool) -> list[str]:
-    batch, height, _, wide, *_ = anatomy.extents
-    padded_image = bool(anatomy.before)
-    if target.threads == 1:
-        return ["serial", "inline"] if padded_image else ["serial"]
-    variants = []
-    if batch * height % target.threads == 0:
-        variants += ["rows", "inline"] if padded_image else ["rows"]
+    if anatomy.packed:
+        best_lanes = [anatomy.packed]
     else:
-        variants += ["inline"]
-    if exact and wide // tile_channels % target.threads == 0 and (height < 16 or batch * height % target.threads):
-        variants.append("channels")
-    if macs <= _SERIAL_MACS:
-        variants.append("serial")
-    return variants
+        usable = divisors(per_group, at_most=target.lanes)
+        best_lanes = usable[-2:] if usable[-1] < target.lanes else usable[-1:]
+    pixels = product(divisors(height, at_most=4), divisors(width, at_most=16))
+    for lanes, vectors, (rows, columns) in product(best_lanes, (1, 2, 3, 4, 6, 8), list(pixels)):
+        if wide % (lanes * vectors) == 0 and vectors * rows * columns <= target.registers - _OTHERS:
+            yield lanes, vectors, rows, columns
 
 
-def _schedule(
-    function: Any, anatomy: Anatomy, target: Target, variant: str, lanes: int, vectors: int, columns: int
-) -> Candidate:
+def _expected(point: _Point, anatomy: Anatomy, target: Target) -> float:
+    """Return the expected cost of a point against others of the same kernel, before anything is measured."""
+    pixels = point.rows * point.columns
+    # Full vectors; enough accumulators to hide latency; loads that keep up with the multiplications.
+    cost = target.lanes / point.lanes
+    cost *= max(1.0, 8 / point.accumulators)
+    loads = (point.vectors + pixels) / (point.vectors * pixels)
+    cost *= 1 + 0.3 * loads
+    return cost
+
+
+def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) -> Candidate:
     from tvm.s_tir import Schedule
 
-    batch, height, width, wide, *reduction = anatomy.extents
+    _, height, width, wide, *reduction = anatomy.extents
+    lanes, vectors, rows, columns = point.lanes, point.vectors, point.rows, point.columns
     exact = wide == anatomy.channels
     schedule = Schedule(function)
     conv = schedule.get_sblock(anatomy.anchor)
@@ -111,65 +159,55 @@ def _schedule(
 
     n, h, w, c, *inner = schedule.get_loops(conv)
     channel_tile, vector, lane = schedule.split(c, [None, vectors, lanes])
+    row_tile, row = schedule.split(h, [None, rows])
     column_tile, column = schedule.split(w, [None, columns])
-    if exact:
-        schedule.reorder(n, h, channel_tile, column_tile, *inner, column, vector, lane)
+    within = (*inner, row, column, vector, lane)
+    schedule.reorder(n, row_tile, column_tile, channel_tile, *within)
+    tile_rows = schedule.fuse(n, row_tile)
+    outer, tile_rows, channel_tile = _share(schedule, point, target.threads, tile_rows, channel_tile)
+    if not exact:
+        schedule.reorder(tile_rows, column_tile, channel_tile)
+    elif point.order == "weights":
+        schedule.reorder(channel_tile, tile_rows, column_tile)
     else:
-        schedule.reorder(n, h, column_tile, channel_tile, *inner, column, vector, lane)
-    rows = schedule.fuse(n, h)
-    threads = target.threads
-    if variant == "channels":
-        share, channel_tile = schedule.split(channel_tile, [threads, None])
-        schedule.reorder(share, rows, channel_tile, column_tile)
-        outer = share
-    elif variant == "serial":
-        outer, _ = schedule.split(rows, [1, None])
-    elif batch * height % threads == 0:
-        outer, _ = schedule.split(rows, [threads, None])
-    elif exact:
-        outer = schedule.fuse(rows, channel_tile)
-    else:
-        outer = rows
+        schedule.reorder(tile_rows, channel_tile, column_tile)
+    if point.share == "items":
+        outer = schedule.fuse(tile_rows, channel_tile) if exact else tile_rows
 
     schedule.reverse_compute_at(out, column_tile, preserve_unit_loops=True)
     if anatomy.after:
         schedule.set_scope(conv, 0, "local")
-    *_, out_column, out_channel = schedule.get_loops(out)
+    *_, out_row, out_column, out_channel = schedule.get_loops(out)
     schedule.vectorize(lane)
-    schedule.unroll(vector)
-    schedule.unroll(column)
-    schedule.unroll(out_column)
+    for loop in (vector, column, row, out_row, out_column):
+        schedule.unroll(loop)
     if exact and vectors > 1:
         out_vector, out_lane = schedule.split(out_channel, [vectors, lanes])
         schedule.unroll(out_vector)
         schedule.vectorize(out_lane)
     else:
         schedule.vectorize(out_channel)
-    if variant == "inline":
-        for pad in pads:
+    for pad in pads:
+        if point.border == "inline":
             schedule.compute_inline(pad)
-    else:
-        for pad in pads:
-            schedule.compute_at(pad, outer, preserve_unit_loops=True)
-            *_, pad_channel = schedule.get_loops(pad)
-            if int(schedule.get(pad_channel).extent) <= 4 * target.lanes:
-                schedule.vectorize(pad_channel)
-    parallel = 1 if variant == "serial" else int(schedule.get(outer).extent)
+            continue
+        schedule.compute_at(pad, outer, preserve_unit_loops=True)
+        *_, pad_channel = schedule.get_loops(pad)
+        if int(schedule.get(pad_channel).extent) <= 4 * target.lanes:
+            schedule.vectorize(pad_channel)
+    parallel = 1 if point.share == "serial" else int(schedule.get(outer).extent)
     if parallel > 1:
         schedule.parallel(outer)
     schedule.decompose_reduction(conv, inner[0])
-    channel_axis = Axis(
-        extent=anatomy.channels,
-        padded_extent=wide,
-        factors=(wide // (vectors * lanes), vectors, lanes),
-    )
     program = Program(
         space=NAME,
         space_version=VERSION,
-        variant=variant,
+        variant=point.variant,
         axes={
-            "out_c": channel_axis,
-            "h": Axis(extent=height, padded_extent=height, factors=(height,)),
+            "out_c": Axis(
+                extent=anatomy.channels, padded_extent=wide, factors=(wide // (vectors * lanes), vectors, lanes)
+            ),
+            "h": Axis(extent=height, padded_extent=height, factors=(height // rows, rows)),
             "w": Axis(extent=width, padded_extent=width, factors=(width // columns, columns)),
             "in_c": Axis(extent=reduction[-1], padded_extent=reduction[-1], factors=(reduction[-1],)),
         },
@@ -178,3 +216,13 @@ def _schedule(
         latency_s=0.0,
     )
     return tag(schedule, program)
+
+
+def _share(schedule: Any, point: _Point, threads: int, tile_rows: Any, channel_tile: Any) -> tuple[Any, Any, Any]:
+    """Cut the threads' shares off; return (loop of the shares, row tiles, channel tiles) of one share."""
+    if point.share == "channels":
+        share, channel_tile = schedule.split(channel_tile, [threads, None])
+        schedule.reorder(share, tile_rows)
+        return share, tile_rows, channel_tile
+    share, tile_rows = schedule.split(tile_rows, [threads if point.share == "rows" else 1, None])
+    return share, tile_rows, channel_tile

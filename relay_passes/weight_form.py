@@ -1,0 +1,56 @@
+"""In which form a kernel holds its weight: how many channels it computes, and how they lie in memory."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from relay_passes.weight_changes import Change, changed_shape
+
+__all__ = ["PLAIN", "Layout", "WeightForm"]
+
+Layout = Literal["plain", "packed", "winograd2", "winograd4"]
+
+
+@dataclass(frozen=True, order=True)
+class WeightForm:
+    """The form of one filter (HWIO) or matrix (input x output) for its kernel.
+
+    `channels` are the output channels computed (None = as many as are stored), the rest zeros. `layout` is plain (as it
+    is), packed (vectors of `lanes` output channels, each one stream of memory), or winograd2 / winograd4 (the filter of
+    F(2x2, 3x3) / F(4x4, 3x3), packed as well). `lanes` is 0 for plain.
+    """
+
+    channels: int | None = None
+    layout: Layout = "plain"
+    lanes: int = 0
+
+    @property
+    def tile(self) -> int:
+        """Outputs of a Winograd tile in one direction; 0 for a direct kernel."""
+        return {"winograd2": 2, "winograd4": 4}.get(self.layout, 0)
+
+    def changes(self) -> list[Change]:
+        """Return how a weight gets this form."""
+        found: list[Change] = []
+        if self.channels is not None:
+            found.append(["pad_last", self.channels])
+        if self.tile:
+            found.append(["winograd", self.tile])
+        if self.layout != "plain":
+            found.append(["pack_last", self.lanes])
+        return found
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a weight of `shape` in this form."""
+        return changed_shape(shape, self.changes())
+
+    def __str__(self) -> str:
+        """Return a few words, such as ``padded to 32 channels, packed by 16``; empty for the plain form."""
+        words = []
+        if self.channels is not None:
+            words.append(f"padded to {self.channels} channels")
+        if self.layout != "plain":
+            words.append(f"{self.layout if not self.tile else f'Winograd F({self.tile}x{self.tile})'} by {self.lanes}")
+        return ", ".join(words)
+
+
+PLAIN = WeightForm()

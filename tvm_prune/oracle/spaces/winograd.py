@@ -1,0 +1,239 @@
+"""Program space of 3x3 convolutions of stride 1 by Winograd's minimal filtering (stages: relay_passes/winograd.py).
+
+A share of the image runs through all stages while it is in the cache: transform of the input, unrolled, a vector of
+channels at a time; the matrix products of the (m + 2)^2 places, in register tiles of rows x columns x vectors; the
+transform back, unrolled, with the inlined epilogue. What varies:
+
+    vectors        channel vectors in the register tile of the products; their lanes are those of the packed weight
+    rows, columns  tiles of the image in that register tile
+    group          tile rows that go through the stages together: more of them share one pass over the weights
+    share          rows      each thread takes a band of tile rows
+                   channels  all threads transform the input, then each takes a share of the output channels
+                   serial    one thread
+    border         copied    a padded copy of the image is made
+                   inline    zero padding becomes a condition at the load
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+from relay_passes.winograd_matrices import input_vector
+from tvm_prune.oracle.program import Axis, Program
+from tvm_prune.oracle.spaces.anatomy import Anatomy
+from tvm_prune.oracle.spaces.candidate import Candidate, divisors, tag
+from tvm_prune.oracle.target import Target
+
+__all__ = ["KINDS", "NAME", "VERSION", "candidates"]
+
+NAME = "winograd"
+VERSION = 1
+KINDS = ("winograd",)
+
+# Stages by the names that relay_passes/winograd.py gives them, the first to the last.
+_STAGES = (
+    "pad_temp",
+    "winograd_input_rows",
+    "winograd_input",
+    "winograd_product",
+    "winograd_output_rows",
+    "winograd_output",
+)
+# Registers that weights and a broadcast input need: with so few left, accumulators spill.
+_OTHERS = 4
+_SERIAL_MACS = 300_000
+# Bytes of transformed tiles that go through the stages together: they should stay in a core's second cache.
+_GROUP_BYTES = 768 * 1024
+# Bytes of weights from which it pays that each thread reads only its share of them.
+_SHARED_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One point of the space; the fields are those of the list above."""
+
+    vectors: int
+    rows: int
+    columns: int
+    group: int
+    share: str
+    border: str
+
+    @property
+    def variant(self) -> str:
+        words = ["channels"] if self.share == "channels" else [f"{self.share} by {self.group}"]
+        return " ".join([*words, "inline"] if self.border == "inline" else words)
+
+
+def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
+    """Yield a maker of each point of the space for `function`, the likeliest first."""
+    points = sorted(_points(anatomy, target), key=lambda point: _expected(point, anatomy, target))
+    for point in points:
+        yield partial(_schedule, function, anatomy, target, point)
+
+
+def _points(anatomy: Anatomy, target: Target) -> Iterator[_Point]:
+    side, _, tile_rows, tile_columns, wide, depth = anatomy.extents
+    exact = wide == anatomy.channels
+    lanes = anatomy.packed
+    macs = side * side * tile_rows * tile_columns * wide * depth
+    weight_bytes = 4 * side * side * wide * depth
+    even = tile_rows % target.threads == 0
+    share_rows = tile_rows // target.threads if even else 1
+    tiles = [
+        (vectors, rows, columns)
+        for vectors, rows, columns in product((1, 2, 3, 4, 6), divisors(tile_rows, at_most=8), divisors(tile_columns))
+        if wide % (lanes * vectors) == 0 and vectors * rows * columns <= target.registers - _OTHERS
+    ]
+    for (vectors, rows, columns), border in product(tiles, ("copied", "inline")):
+        if target.threads > 1:
+            for group in divisors(share_rows):
+                group_bytes = 4 * side * side * group * tile_columns * (wide + depth)
+                if group % rows == 0 and (group == rows or group_bytes <= _GROUP_BYTES):
+                    yield _Point(vectors, rows, columns, group, "rows", border)
+            if exact and wide // (lanes * vectors) % target.threads == 0 and weight_bytes >= _SHARED_BYTES:
+                yield _Point(vectors, rows, columns, tile_rows, "channels", border)
+        if target.threads == 1 or macs <= _SERIAL_MACS:
+            for group in divisors(tile_rows):
+                group_bytes = 4 * side * side * group * tile_columns * (wide + depth)
+                if group % rows == 0 and (group == rows or group_bytes <= _GROUP_BYTES):
+                    yield _Point(vectors, rows, columns, group, "serial", border)
+
+
+def _expected(point: _Point, anatomy: Anatomy, target: Target) -> float:
+    """Return the expected cost of a point against others of the same kernel, before anything is measured."""
+    pixels = point.rows * point.columns
+    cost = max(1.0, 8 / (pixels * point.vectors))
+    return cost * (1 + 0.3 * (point.vectors + pixels) / (point.vectors * pixels))
+
+
+def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) -> Candidate:
+    from tvm.s_tir import Schedule
+
+    side, _, tile_rows, tile_columns, wide, depth = anatomy.extents
+    batch, height, width, _ = (int(extent) for extent in function.params[-1].shape)
+    tile, lanes, exact = side - 2, anatomy.packed, wide == anatomy.channels
+    schedule = Schedule(function)
+    for name in (*anatomy.before, *anatomy.after[:-1]):
+        if name not in _STAGES:
+            schedule.compute_inline(schedule.get_sblock(name))
+    pad, rows_in, tiles_in, products, rows_out, tiles_out = (schedule.get_sblock(name) for name in _STAGES)
+    out = schedule.get_sblock(anatomy.after[-1])
+
+    # The image in whole tiles is the frame: all stages before and after it are put into its loops.
+    n, h, w, k = schedule.get_loops(tiles_out)
+    down, pixel_row = schedule.split(h, [tile_rows // batch, tile])
+    across, pixel_column = schedule.split(w, [tile_columns, tile])
+    chunk, lane = schedule.split(k, [None, lanes])
+    schedule.reorder(n, down, across, chunk, pixel_row, pixel_column, lane)
+    down = schedule.fuse(n, down)
+    if point.share == "channels":
+        outer, chunk = schedule.split(chunk, [target.threads, None])
+        schedule.reorder(outer, down, across, chunk)
+        stages = outer
+    else:
+        even = tile_rows % target.threads == 0
+        shares = 1 if point.share == "serial" else target.threads if even else tile_rows
+        outer, stages, _ = schedule.split(down, [shares, None, point.group])
+    schedule.set_scope(tiles_out, 0, "local")
+    schedule.reverse_compute_at(out, chunk if exact else across, preserve_unit_loops=True)
+    *_, out_row, out_column, out_channel = schedule.get_loops(out)
+    for loop in (pixel_row, pixel_column, out_row, out_column):
+        schedule.unroll(loop)
+    schedule.vectorize(lane)
+    schedule.vectorize(out_channel)
+    schedule.compute_at(rows_out, chunk, preserve_unit_loops=True)
+    schedule.set_scope(rows_out, 0, "local")
+    *_, row, column, lane = schedule.get_loops(rows_out)
+    for loop in (row, column):
+        schedule.unroll(loop)
+    schedule.vectorize(lane)
+
+    schedule.compute_at(products, stages, preserve_unit_loops=True)
+    parallel = int(schedule.get(outer).extent)
+    if parallel > 1:
+        schedule.parallel(outer)
+    # Last of all that looks at the frame: the initialisation that it splits off is one writer too many for the rest.
+    _multiply(schedule, products, point, lanes)
+    source = None if point.share == "channels" else stages
+    padded_at = _transform_input(schedule, tiles_in, rows_in, source, input_vector(depth, lanes))
+    if point.border == "inline":
+        schedule.compute_inline(pad)
+    else:
+        schedule.compute_at(pad, outer if source is not None else padded_at, preserve_unit_loops=True)
+        *_, pad_channel = schedule.get_loops(pad)
+        if int(schedule.get(pad_channel).extent) <= 4 * target.lanes:
+            schedule.vectorize(pad_channel)
+    program = Program(
+        space=NAME,
+        space_version=VERSION,
+        variant=point.variant,
+        axes={
+            "out_c": Axis(
+                extent=anatomy.channels,
+                padded_extent=wide,
+                factors=(wide // (point.vectors * lanes), point.vectors, lanes),
+            ),
+            "h": Axis(
+                extent=batch * height,
+                padded_extent=tile_rows * tile,
+                factors=(tile_rows // point.rows, point.rows, tile),
+            ),
+            "w": Axis(
+                extent=width,
+                padded_extent=tile_columns * tile,
+                factors=(tile_columns // point.columns, point.columns, tile),
+            ),
+            "in_c": Axis(extent=depth, padded_extent=depth, factors=(depth,)),
+        },
+        lanes=lanes,
+        parallel=parallel,
+        latency_s=0.0,
+    )
+    return tag(schedule, program)
+
+
+def _multiply(schedule: Any, products: Any, point: _Point, lanes: int) -> None:
+    """Tile the matrix products of all places; their accumulators are registers."""
+    *_, y, x, down, across, k, depth = schedule.get_loops(products)
+    channel_tile, vector, lane = schedule.split(k, [None, point.vectors, lanes])
+    row_tile, row = schedule.split(down, [None, point.rows])
+    column_tile, column = schedule.split(across, [None, point.columns])
+    schedule.reorder(y, x, channel_tile, row_tile, column_tile, depth, row, column, vector, lane)
+    schedule.vectorize(lane)
+    for loop in (vector, column, row):
+        schedule.unroll(loop)
+    written = schedule.cache_write(products, 0, "local")
+    schedule.reverse_compute_at(written, column_tile, preserve_unit_loops=True)
+    *_, row, column, k = schedule.get_loops(written)
+    vector, lane = schedule.split(k, [point.vectors, lanes])
+    for loop in (row, column, vector):
+        schedule.unroll(loop)
+    schedule.vectorize(lane)
+    schedule.decompose_reduction(products, depth)
+
+
+def _transform_input(schedule: Any, tiles_in: Any, rows_in: Any, at: Any, vector: int) -> Any:
+    """Put both halves of the input's transform at `at`, unrolled; without it they are a parallel pass of their own.
+
+    Returns the loop over the tile rows.
+    """
+    if at is not None:
+        schedule.compute_at(tiles_in, at, preserve_unit_loops=True)
+    *_, y, x, down, across, c = schedule.get_loops(tiles_in)
+    chunk, c = schedule.split(c, [None, vector])
+    schedule.reorder(down, across, chunk, y, x, c)
+    if at is None:
+        schedule.parallel(down)
+    for loop in (y, x):
+        schedule.unroll(loop)
+    schedule.vectorize(c)
+    schedule.compute_at(rows_in, chunk, preserve_unit_loops=True)
+    schedule.set_scope(rows_in, 0, "local")
+    *_, y, x, c = schedule.get_loops(rows_in)
+    for loop in (y, x):
+        schedule.unroll(loop)
+    schedule.vectorize(c)
+    return down
