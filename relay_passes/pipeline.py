@@ -6,6 +6,7 @@ import tvm
 from tvm import ir, relax
 
 from relay_passes.choose_forms import ChooseForms
+from relay_passes.fold_pads import FoldPads
 from relay_passes.hoist_weights import HoistWeights
 from relay_passes.legalize_once import LegalizeOnce
 from relay_passes.sink_transposes import SinkTransposes
@@ -20,6 +21,7 @@ def graph_passes() -> tvm.transform.Sequential:
         [
             relax.transform.DecomposeOpsForInference(),  # dropout goes, batch norm becomes arithmetic
             relax.transform.CanonicalizeBindings(),
+            FoldPads(),
             relax.transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}),  # channels are the SIMD axis
             relax.transform.Normalize(),
             SinkTransposes(),  # before hoisting: it may bring two changes of a weight together

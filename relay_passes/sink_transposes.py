@@ -1,4 +1,4 @@
-"""Move transposes down through element-wise operators and cancel pairs.
+"""Move transposes down through element-wise operators, global pooling and means, and cancel pairs.
 
 ConvertLayout knows relu and add, but wraps what it does not know (clip, sigmoid of some importers ...) in a pair of
 transposes. The pair costs two passes over memory and, worse, keeps the operator out of the convolution's kernel.
@@ -35,6 +35,7 @@ class _Sinker(PyExprMutator):  # type: ignore[misc]
     def __init__(self, module: ir.IRModule) -> None:
         super().__init__(module)
         self.transpose = ir.Op.get("relax.permute_dims")
+        self.mean, self.pool = ir.Op.get("relax.mean"), ir.Op.get("relax.nn.adaptive_avg_pool2d")
         self.elementwise = [ir.Op.get(f"relax.{name}") for name in ELEMENTWISE if _exists(f"relax.{name}")]
 
     def _transposed(self, value: relax.Expr) -> relax.Call | None:
@@ -58,7 +59,23 @@ class _Sinker(PyExprMutator):  # type: ignore[misc]
             moved = relax.Call(call.op, [inner.args[0], *call.args[1:]], call.attrs, call.ty_args)
             moved = self.builder_.emit(moved)
             return relax.op.permute_dims(moved, _axes(inner))
+        if call.op == self.mean and call.attrs.axis is not None:
+            axes = _axes(inner)
+            reduced = [axes[int(axis) % len(axes)] for axis in call.attrs.axis]
+            moved = relax.op.mean(inner.args[0], reduced, call.attrs.keepdims)
+            kept = axes if call.attrs.keepdims else _ranks([axis for axis in axes if axis not in reduced])
+            if kept == sorted(kept):
+                return moved
+            return relax.op.permute_dims(self.builder_.emit(moved), kept)
+        if call.op == self.pool and call.attrs.layout == "NCHW" and _axes(inner) == [0, 3, 1, 2]:
+            pooled = relax.op.nn.adaptive_avg_pool2d(inner.args[0], call.attrs.output_size, "NHWC", "NHWC")
+            return relax.op.permute_dims(self.builder_.emit(pooled), [0, 3, 1, 2])
         return call
+
+
+def _ranks(axes: list[int]) -> list[int]:
+    """Return the place of each axis among all of them."""
+    return [sorted(axes).index(axis) for axis in axes]
 
 
 def _exists(name: str) -> bool:
@@ -67,7 +84,7 @@ def _exists(name: str) -> bool:
 
 @tvm.transform.module_pass(opt_level=0, name="SinkTransposes")
 class SinkTransposes:
-    """op(permute(x)) becomes permute(op(x)) for element-wise op; permute(permute(x)) becomes one permute or none."""
+    """op(permute(x)) becomes permute(op(x)) for the ops above; permute(permute(x)) becomes one permute or none."""
 
     def transform_module(self, module: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
         """Return `module` with the transposes of every Relax function sunk."""

@@ -115,13 +115,39 @@ def test_a_layer_that_computes_its_weight_is_left() -> None:
     assert norms_left(fold_batchnorm(nn.Sequential(layer, nn.BatchNorm1d(4)), (torch.randn(2, 5),))) == ["1"]
 
 
-def test_a_subclass_with_its_own_forward_is_left() -> None:
-    class Doubled(nn.Conv2d):
-        def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return super().forward(input) * 2
+class Doubled(nn.Conv2d):
+    """Gives another image than its weight and bias say."""
 
-    module = nn.Sequential(Doubled(3, 4, 1), nn.BatchNorm2d(4)).eval()
-    assert norms_left(fold_batchnorm(module, (torch.zeros(1, 3, 4, 4),))) == ["1"]
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) * 2
+
+
+class Unbiased(nn.Conv2d):
+    """Ignores the bias it is given."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(input, self.weight, None)
+
+
+class SamePadded(nn.Conv2d):
+    """Pads the image unevenly first, as TensorFlow does."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(input, (0, 1, 0, 1)))
+
+
+@pytest.mark.parametrize(("layer", "left"), [(Doubled, ["1"]), (Unbiased, ["1"]), (SamePadded, [])])
+def test_a_subclass_with_its_own_forward_is_folded_if_that_gives_the_same(
+    layer: type[nn.Conv2d], left: list[str]
+) -> None:
+    norm = nn.BatchNorm2d(4)
+    nn.init.constant_(norm.running_mean, 0.5)  # type: ignore[arg-type]  # it has statistics
+    nn.init.constant_(norm.bias, 0.25)
+    module = nn.Sequential(layer(3, 4, 3), norm).eval()
+    image = torch.randn(1, 3, 6, 6)
+    folded = fold_batchnorm(module, (image,))
+    assert norms_left(folded) == left
+    assert torch.allclose(folded(image), module(image), atol=1e-5)
 
 
 def test_inputs_that_do_not_fit_are_named() -> None:

@@ -104,8 +104,9 @@ def forms(anatomy: Any, function: Any, target: Target) -> Iterator[WeightForm]:
     weight_bytes = 4 * math.prod(int(extent) for extent in function.params[1].shape)
     if weight_bytes >= _PACKED_BYTES:
         for count in counts:
-            if (count or channels) % lanes == 0:
-                yield WeightForm(count, "packed", lanes)
+            # Half a vector serves too where the memory is what a kernel waits for.
+            if vector := next((size for size in (lanes, lanes // 2) if (count or channels) % size == 0), 0):
+                yield WeightForm(count, "packed", vector)
     if anatomy.kind != "conv2d" or not anatomy.adjacent or anatomy.extents[4:6] != (3, 3):
         return
     height, width = anatomy.extents[1:3]

@@ -1,7 +1,7 @@
-"""MobileNetV2 for 32x32 images.
+"""MobileNetV2 for 224x224 and for 32x32 images.
 
-Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2; the stem and the second stage
-keep the resolution, so that 32x32 images end at 4x4 pixels.
+Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2. For small images the stem and
+the second stage keep the resolution, so that 32x32 images end at 4x4 pixels.
 """
 
 import functools
@@ -11,12 +11,12 @@ from torch import nn
 
 from tvm_prune.models.zoo.initialise import initialise_convolutions
 
-__all__ = ["InvertedResidual", "MobileNetV2", "mobilenetv2", "mobilenetv2_half"]
+__all__ = ["InvertedResidual", "MobileNetV2", "mobilenetv2", "mobilenetv2_224", "mobilenetv2_half"]
 
 # expansion, output channels, blocks, stride of the first block
 _STAGES = (
     (1, 16, 1, 1),
-    (6, 24, 2, 1),
+    (6, 24, 2, 2),
     (6, 32, 3, 2),
     (6, 64, 4, 2),
     (6, 96, 3, 1),
@@ -59,16 +59,16 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """Stem, stages of inverted residuals, a last pointwise convolution, mean over pixels, classifier."""
 
-    def __init__(self, *, width_mult: float, num_classes: int, in_channels: int) -> None:
+    def __init__(self, *, width_mult: float, num_classes: int, in_channels: int, small_images: bool) -> None:
         super().__init__()
         before = _rounded(32 * width_mult)
-        self.stem = nn.Sequential(*_conv(in_channels, before, 3), nn.ReLU6())
+        self.stem = nn.Sequential(*_conv(in_channels, before, 3, stride=1 if small_images else 2), nn.ReLU6())
         stages = []
-        for expansion, channels, count, first_stride in _STAGES:
+        for number, (expansion, channels, count, first_stride) in enumerate(_STAGES):
             width = _rounded(channels * width_mult)
             blocks = []
             for block in range(count):
-                stride = first_stride if block == 0 else 1
+                stride = first_stride if block == 0 and not (small_images and number == 1) else 1
                 blocks.append(InvertedResidual(before, width, stride=stride, expansion=expansion))
                 before = width
             stages.append(nn.Sequential(*blocks))
@@ -87,8 +87,13 @@ class MobileNetV2(nn.Module):
 
 
 def mobilenetv2(num_classes: int, in_channels: int, width_mult: float = 1.0) -> nn.Module:
-    """Return MobileNetV2 with all widths times `width_mult`, rounded to multiples of 8."""
-    return MobileNetV2(width_mult=width_mult, num_classes=num_classes, in_channels=in_channels)
+    """Return MobileNetV2 for 32x32 images with all widths times `width_mult`, rounded to multiples of 8."""
+    return MobileNetV2(width_mult=width_mult, num_classes=num_classes, in_channels=in_channels, small_images=True)
+
+
+def mobilenetv2_224(num_classes: int, in_channels: int) -> nn.Module:
+    """Return MobileNetV2 as the paper has it."""
+    return MobileNetV2(width_mult=1.0, num_classes=num_classes, in_channels=in_channels, small_images=False)
 
 
 mobilenetv2_half = functools.partial(mobilenetv2, width_mult=0.5)

@@ -8,7 +8,7 @@ from torch import nn
 from tvm_prune.errors import ModelError
 from tvm_prune.models.zoo.entry import ZooEntry
 from tvm_prune.models.zoo.lenet import lenet5
-from tvm_prune.models.zoo.mobilenet import mobilenetv2, mobilenetv2_half
+from tvm_prune.models.zoo.mobilenet import mobilenetv2, mobilenetv2_224, mobilenetv2_half
 from tvm_prune.models.zoo.resnet import resnet18, resnet20, resnet32, resnet56
 from tvm_prune.models.zoo.vgg import vgg16
 
@@ -19,6 +19,9 @@ _IMAGE = (3, 32, 32)
 ZOO: dict[str, ZooEntry] = {
     "lenet5": ZooEntry(builder=lenet5, input_shape=_IMAGE, summary="LeNet-5, no batch norm"),
     "mobilenetv2": ZooEntry(builder=mobilenetv2, input_shape=_IMAGE, summary="MobileNetV2 for CIFAR-size images"),
+    "mobilenetv2-224": ZooEntry(
+        builder=mobilenetv2_224, input_shape=(3, 224, 224), summary="MobileNetV2 for ImageNet-size images"
+    ),
     "mobilenetv2-0.5": ZooEntry(builder=mobilenetv2_half, input_shape=_IMAGE, summary="MobileNetV2 at half width"),
     "resnet18": ZooEntry(builder=resnet18, input_shape=_IMAGE, summary="ResNet-18 with a 3x3 stem"),
     "resnet20": ZooEntry(builder=resnet20, input_shape=_IMAGE, summary="ResNet-20 for CIFAR-size images"),
