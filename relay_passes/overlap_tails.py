@@ -60,6 +60,8 @@ class OverlapTails:
 
         output = module.clone()
         for name, function in module.functions_items():
+            if not isinstance(function, tirx.PrimFunc):
+                continue
             body = tvm_ffi.structural_map(function.body, (tirx.For, self._cut))
             output[name] = function.with_body(body)
         return output

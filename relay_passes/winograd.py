@@ -1,6 +1,7 @@
 """A 3x3 convolution of stride 1 by Winograd's minimal filtering, as stages that one kernel runs through.
 
     pad_temp               the image with its border, whole tiles
+    winograd_patch         d, the inputs of each tile: neighbouring tiles share two rows or columns
     winograd_input_rows    B' d
     winograd_input         (B' d) B: [m + 2, m + 2, tile rows, tile columns, input channels]
     winograd_product       for each of the (m + 2)^2 places a matrix product over the input channels: the anchor
@@ -59,15 +60,14 @@ def winograd_conv2d(data: te.Tensor, weight: te.Tensor, padding: Sequence[int], 
         # What the last vector holds for the first time stands at its end.
         return channel + tirx.Select(channel >= whole, tirx.const(vectors * vector - channels), tirx.const(0))
 
+    patch = te.compute(
+        (batch * rows, columns, side, side, vectors * vector),
+        lambda th, tw, i, j, c: padded[th // rows, th % rows * tile + i, tw * tile + j, channel(c)],
+        name="winograd_patch",
+    )
     halfway = te.compute(
         (batch * rows, columns, side, side, vectors * vector),
-        lambda th, tw, y, x, c: _chosen(
-            y,
-            input_transform(
-                tile,
-                [padded[th // rows, th % rows * tile + i, tw * tile + x, channel(c)] for i in range(side)],
-            ),
-        ),
+        lambda th, tw, y, j, c: _chosen(y, input_transform(tile, [patch[th, tw, i, j, c] for i in range(side)])),
         name="winograd_input_rows",
     )
     tiles = te.compute(

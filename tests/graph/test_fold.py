@@ -126,7 +126,8 @@ class Unbiased(nn.Conv2d):
     """Ignores the bias it is given."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return self._conv_forward(input, self.weight, None)
+        image: torch.Tensor = self._conv_forward(input, self.weight, None)
+        return image
 
 
 class SamePadded(nn.Conv2d):

@@ -92,7 +92,7 @@ def test_a_record_that_does_not_replay_says_what_to_delete() -> None:
 
 
 def test_tuning_leaves_the_objects_that_modules_are_linked_from(oracle: CompilerOracle) -> None:
-    model, known = mixed(14), set(oracle.records._best)
+    model, known = mixed(14), set(oracle.records._known)
     oracle.estimate([model])
     (item,) = oracle._preparer.prepare([model])
     assert not isinstance(item, Failure)

@@ -40,6 +40,35 @@ def test_a_pair_around_an_element_wise_operator_goes(operator: Any) -> None:
     np.testing.assert_array_equal(run(before, array)[0], run(after, array)[0])
 
 
+@pytest.mark.parametrize(
+    ("reduce", "left"),
+    [
+        (lambda x: relax.op.mean(x, [2, 3], keepdims=False), ["mean"]),
+        (lambda x: relax.op.mean(x, [-1], keepdims=False), ["mean", "permute_dims"]),
+        (lambda x: relax.op.mean(x, [2, 3], keepdims=True), ["mean", "permute_dims"]),
+        (lambda x: relax.op.nn.adaptive_avg_pool2d(x, 1), ["nn.adaptive_avg_pool2d", "permute_dims"]),
+        (lambda x: relax.op.nn.adaptive_avg_pool2d(x, 2), ["nn.adaptive_avg_pool2d", "permute_dims"]),
+    ],
+    ids=["mean over pixels", "mean over columns", "mean that keeps axes", "one pixel", "two by two pixels"],
+)
+def test_a_transpose_sinks_through_what_makes_the_image_smaller(reduce: Any, left: list[str]) -> None:
+    def body(emit: Emit, data: Any) -> Any:
+        return reduce(emit(relax.op.permute_dims(data, TO_FIRST)))
+
+    before = unary(body, (1, 4, 6, 3))
+    after = sunk(before)
+    assert operators(after) == left
+    array = np.random.default_rng(0).standard_normal((1, 4, 6, 3)).astype("float32")
+    np.testing.assert_allclose(run(before, array)[0], run(after, array)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_pooling_of_images_in_another_order_is_left() -> None:
+    def body(emit: Emit, data: Any) -> Any:
+        return relax.op.nn.adaptive_avg_pool2d(emit(relax.op.permute_dims(data, [0, 2, 1, 3])), 1)
+
+    assert operators(sunk(unary(body))) == ["permute_dims", "nn.adaptive_avg_pool2d"]
+
+
 def test_a_pair_alone_goes() -> None:
     module = sunk(unary(lambda emit, data: relax.op.permute_dims(emit(relax.op.permute_dims(data, TO_LAST)), TO_FIRST)))
     assert operators(module) == []

@@ -23,7 +23,8 @@ def fold_batchnorm(module: nn.Module, example_inputs: Sequence[torch.Tensor]) ->
     what is recorded during one run on `example_inputs`, so that any forward() works. A batch norm is left as it is if
     it or its layer is called twice, if something else reads the layer's output, or if there are no running statistics.
     A layer of a class with a forward() of its own is folded only if that gives the same outputs: most such classes pad
-    the image or the like, but some compute their weight anew. Raises InputShapeError if `module` does not run on `example_inputs`.
+    the image or the like, but some compute their weight anew. Raises InputShapeError if `module` does not run on
+    `example_inputs`.
     """
     folded = copy_module(module).eval()
     replaced: dict[nn.Module, nn.Module] = {}

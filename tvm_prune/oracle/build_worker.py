@@ -30,8 +30,8 @@ def build_task(arguments: Any, emit: Emit) -> Any:
     """Compile the candidates of one kernel, each to an object file of its own, and link them to one library.
 
     Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``key`` (of the kernel), ``target``,
-    ``limit``, ``library`` (path to write), ``objects`` (folder to write to), ``only`` (indices, or null for all).
-    Answer: a list of {index, symbol, record}.
+    ``limit``, ``library`` (path to write), ``objects`` (folder to write to), ``only`` (indices, or null for all),
+    ``tried`` (symbols of candidates to leave out). Answer: a list of {index, symbol, record}.
     """
     module = tvm.ir.load_json(arguments["module"])
     target = decode(Target, arguments["target"])
@@ -43,9 +43,12 @@ def build_task(arguments: Any, emit: Emit) -> Any:
         record = TuningRecord(candidate.schedule.trace, workload, None, target.to_tvm(), None)
         record_json = json.loads(json.dumps(record.as_json()))
         symbol = program_symbol(arguments["key"], record_json[0])
+        if symbol in arguments["tried"]:
+            continue
         files.append(os.path.join(arguments["objects"], f"{symbol}.o"))
-        function = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
-        _compile(tvm.IRModule({symbol: function}), target, files[-1])
+        if not os.path.exists(files[-1]):
+            function = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
+            _compile(tvm.IRModule({symbol: function}), target, files[-1])
         answer.append({"index": index, "symbol": symbol, "record": record_json})
     create_shared(arguments["library"], files)
     return answer

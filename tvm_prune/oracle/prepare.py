@@ -78,7 +78,7 @@ class Preparer:
         graphs = [item[1] for item in lowered if not isinstance(item, Failure)]
         with self._clock("tune"):
             self._tuner.tune(
-                [variant.kernel for graph in graphs for variants in graph.variants.values() for variant in variants]
+                [[variant.kernel for variant in variants] for graph in graphs for variants in graph.variants.values()]
             )
         return [
             item if isinstance(item, Failure) else self._chosen(key, *item)

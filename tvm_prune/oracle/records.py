@@ -52,8 +52,8 @@ class Records:
         self._target_key = target_key(target.to_tvm().export())
         self._workload_line: dict[str, int] = {}
         self._workload_json: list[Any] = []
-        self._best: dict[str, Record] = {}
-        self._trials: dict[str, set[str]] = {}
+        # Of each kernel, by program (its trace as text): seconds and record of the last time it was measured.
+        self._known: dict[str, dict[str, tuple[float, Any]]] = {}
         self.quarantined = 0
         self.foreign = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Records:
             self._lock = None
 
     def __len__(self) -> int:
-        return len(self._best)
+        return len(self._known)
 
     def _take_lock(self) -> IO[str]:
         file = open(self.folder / ".lock", "a+")
@@ -165,18 +165,27 @@ class Records:
 
     def _remember(self, key: str, record_json: Any) -> None:
         trace, seconds, _target, _arguments = record_json
-        self._trials.setdefault(key, set()).add(json.dumps(trace, sort_keys=True))
         latency_s = float(statistics.median(seconds))
-        known = self._best.get(key)
-        if known is None or latency_s < known.program.latency_s:
-            program = program_of_trace(trace, latency_s=latency_s)
-            assert program is not None
-            self._best[key] = Record(program, record_json, 0)
+        self._known.setdefault(key, {})[json.dumps(trace, sort_keys=True)] = (latency_s, record_json)
 
     def best(self, key: str) -> Record | None:
         """Return the fastest record of the kernel with workload hash `key`, or None."""
-        known = self._best.get(key)
-        return None if known is None else Record(known.program, known.record_json, len(self._trials[key]))
+        known = self._known.get(key)
+        if known is None:
+            return None
+        latency_s, record_json = min(known.values(), key=lambda item: item[0])
+        program = program_of_trace(record_json[0], latency_s=latency_s)
+        assert program is not None
+        return Record(program, record_json, len(known))
+
+    def series(self, key: str) -> list[float]:
+        """Return the seconds of all programs measured for the kernel `key`, in the order they were first measured."""
+        return [seconds for seconds, _ in self._known.get(key, {}).values()]
+
+    def tried(self, key: str) -> list[Any]:
+        """Return the traces (JSON) of all programs measured for the kernel `key`, the fastest first."""
+        known = self._known.get(key, {})
+        return [record_json[0] for _, record_json in sorted(known.values(), key=lambda item: item[0])]
 
     def commit(self, workload_json: Any, results: list[tuple[Any, list[float]]]) -> None:
         """Append measured records (record JSON without seconds, seconds of each repeat) of one workload."""

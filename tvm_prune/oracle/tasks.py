@@ -89,6 +89,9 @@ def _padded_counts(channels: int, target: Target) -> tuple[int, ...]:
 
 # Weights in bytes from which the order of a plain filter in memory costs: smaller ones stay in the first cache.
 _PACKED_BYTES = 64 * 1024
+# Weights in bytes from which reading them costs as much as multiplying by them.
+_MANY_BYTES = 512 * 1024
+_WINOGRAD: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
 
 
 def forms(anatomy: Any, function: Any, target: Target) -> Iterator[WeightForm]:
@@ -110,12 +113,17 @@ def forms(anatomy: Any, function: Any, target: Target) -> Iterator[WeightForm]:
     if anatomy.kind != "conv2d" or not anatomy.adjacent or anatomy.extents[4:6] != (3, 3):
         return
     height, width = anatomy.extents[1:3]
-    layouts: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
-    for layout, tile in layouts:
+    depth = anatomy.extents[-1]
+    layouts: list[tuple[Layout, int]] = []
+    for layout, tile in _WINOGRAD:
         computed = math.ceil(height / tile) * math.ceil(width / tile) * (tile + 2) ** 2
         # Products of whole tiles against those of the direct kernel: less than half as many must be left.
-        if anatomy.extents[-1] < 4 or computed >= 0.5 * 9 * height * width:
-            continue
+        if depth >= 4 and computed < 0.5 * 9 * height * width:
+            layouts.append((layout, tile))
+        # The smaller tile has more products and fewer weights, which counts where these are many.
+        if layouts and 4 * (tile + 2) ** 2 * depth * anatomy.computed_channels < _MANY_BYTES:
+            break
+    for layout, _ in layouts:
         for count in counts:
             vector = next((size for size in (lanes, lanes // 2, lanes // 4) if (count or channels) % size == 0), 0)
             if vector >= 4:

@@ -1,6 +1,8 @@
 """Tuning: enumerate the programs of every kernel without a record, build them in warm workers, measure them alone.
 
-All libraries are built first, on every core; then the machine belongs to the measurements.
+All libraries are built first, on every core; then the machine belongs to the measurements. That happens in waves: a
+few programs of every kernel tell which of the kernels that compute the same thing may win, and only these are tried
+further, as long as it helps. What was tried before is in the records and not tried again.
 """
 
 import itertools
@@ -17,6 +19,7 @@ from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel, anatomy_of
 from tvm_prune.oracle.worker import Worker, WorkerDied
@@ -28,11 +31,18 @@ __all__ = ["TuneProgress", "TuneSettings", "Tuner"]
 class TuneSettings:
     """Programs tried for one kernel, seconds of one timed block, finalists timed again in alternating rounds.
 
-    A kernel whose record has fewer trials than that is tuned again if its space has more to offer: models are compared
-    only at equal depth.
+    `trials_per_task` is the most for one kernel. The first wave tries `explore_trials` of each, every further one
+    `wave_trials` of those that may still win: of kernels that compute the same thing, those within `promising` times
+    the fastest (half of that margin after each wave), and of these the ones that the last wave made at least
+    `least_gain` faster. A kernel whose record has fewer trials than these rules give it is tuned further: models are
+    compared only at equal depth.
     """
 
     trials_per_task: int = 24
+    explore_trials: int = 2
+    wave_trials: int = 3
+    promising: float = 1.25
+    least_gain: float = 0.03
     block_s: float = 1e-3
     finalists: int = 3
     rounds: int = 5
@@ -89,9 +99,39 @@ class Tuner:
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-tune-")
         self._number = itertools.count()
 
-    def tune(self, kernels: Sequence[Kernel]) -> None:
-        """Tune every kernel without a record of enough trials that did not fail before."""
-        limit = self.settings.trials_per_task
+    def tune(self, groups: Sequence[Sequence[Kernel]]) -> None:
+        """Tune the kernels of each group, which compute the same thing, that lack trials and did not fail before."""
+        most = self.settings.trials_per_task
+        limit = min(most, self.settings.explore_trials)
+        margin = self.settings.promising - 1
+        self._try([kernel for group in groups for kernel in group], limit)
+        while limit < most:
+            wave = [kernel for group in groups for kernel in self._promising(group, limit, margin)]
+            limit = min(most, limit + self.settings.wave_trials)
+            margin /= 2
+            if not wave:
+                break
+            self._try(wave, limit)
+
+    def _promising(self, group: Sequence[Kernel], trials: int, margin: float) -> list[Kernel]:
+        """Return the kernels of a group that may win if they get more than `trials` trials."""
+        series = {kernel.key: self.records.series(kernel.key)[:trials] for kernel in group}
+        best_s = min((min(seconds) for seconds in series.values() if seconds), default=0.0)
+        return [
+            kernel
+            for kernel in group
+            if len(series[kernel.key]) == trials
+            and min(series[kernel.key]) <= (1 + margin) * best_s
+            and self._still_gains(series[kernel.key])
+        ]
+
+    def _still_gains(self, seconds: Sequence[float]) -> bool:
+        """Whether the last wave made a kernel faster; `seconds` are those of its programs as they were first tried."""
+        before = seconds[: -self.settings.wave_trials]
+        return not before or min(seconds) <= (1 - self.settings.least_gain) * min(before)
+
+    def _try(self, kernels: Sequence[Kernel], limit: int) -> None:
+        """Bring every kernel to `limit` trials, if its space has so many."""
         wanted = {}
         for kernel in kernels:
             record = self.records.best(kernel.key)
@@ -103,7 +143,7 @@ class Tuner:
             return
         self.builders.start()
         self.runner.start()
-        built = self._build_all(list(wanted.values()))
+        built = self._build_all(list(wanted.values()), limit)
         self._tried.update(dict.fromkeys(wanted, limit))
         for number, item in enumerate(built):
             self._report("measure", number, len(built), item.kernel)
@@ -128,16 +168,16 @@ class Tuner:
         if self.progress is not None:
             self.progress(TuneProgress(stage, done, total, self.trials, kernel.shape if kernel else ""))
 
-    def _build_all(self, kernels: list[Kernel]) -> list[_Built]:
+    def _build_all(self, kernels: list[Kernel], limit: int) -> list[_Built]:
         built: list[_Built] = []
-        items = self.builders.each(self._build, kernels)
+        items = self.builders.each(lambda worker, kernel: self._build(worker, kernel, limit), kernels)
         for done, (kernel, item) in enumerate(zip(kernels, items, strict=True), start=1):
             self._report("build", done, len(kernels), kernel)
             if item is not None:
                 built.append(item)
         return built
 
-    def _build(self, worker: Worker, kernel: Kernel) -> _Built | None:
+    def _build(self, worker: Worker, kernel: Kernel, limit: int) -> _Built | None:
         import tvm
 
         # A fresh name each time: the loader would answer a reused path with the old code.
@@ -146,10 +186,12 @@ class Tuner:
             "module": tvm.ir.save_json(tvm.IRModule({"main": kernel.function})),
             "key": kernel.key,
             "target": encode(self.target),
-            "limit": self.settings.trials_per_task,
+            "limit": limit,
             "library": str(library),
             "objects": str(self.objects.folder),
             "only": None,
+            # The fastest of what was tried stands for all of it, in the same turns as what is new.
+            "tried": [program_symbol(kernel.key, trace) for trace in self.records.tried(kernel.key)[1:]],
         }
         timeout_s = self.settings.build_timeout_s
         try:

@@ -28,7 +28,8 @@ class Anatomy:
     `kind` is conv2d, winograd, depthwise, grouped, dense or other; `channels` the output channels stored and
     `computed_channels` those computed (more when the kernel pads them); both are 0 for other. `packed` are the lanes of
     a packed weight (0 = plain). `stride` is that of the rows of a convolution (1 for the rest); `adjacent` says that
-    its window moves by one pixel and reads neighbours: stride and dilation 1 in both directions.
+    its window moves by one pixel and reads neighbours: stride and dilation 1 in both directions; `border` that the
+    image is padded before (without padding that stage is a mere copy).
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Anatomy:
     packed: int = 0
     stride: int = 1
     adjacent: bool = False
+    border: bool = False
 
 
 def dissect(function: Any) -> Anatomy:
@@ -74,7 +76,13 @@ def dissect(function: Any) -> Anatomy:
         packed=0 if names[place] in _PLAIN else int(weight.shape[-1]),
         stride=_step(anchor, 1, 1) if moves else 1,
         adjacent=moves and all(_step(anchor, loop, axis) == 1 for loop, axis in _WINDOW if extents[loop] > 1),
+        border=any(_shape(schedule.get(block)) != [int(extent) for extent in data.shape] for block in blocks[:place]),
     )
+
+
+def _shape(block: Any) -> list[int]:
+    """Return the extents that a block without a reduction computes."""
+    return [int(item.dom.extent) for item in block.iter_vars]
 
 
 def _step(anchor: Any, loop: int, axis: int) -> int:

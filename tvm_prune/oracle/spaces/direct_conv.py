@@ -41,8 +41,8 @@ KINDS = ("conv2d", "grouped", "depthwise")
 _OTHERS = 4
 # Multiply-accumulates under which one thread can win: waking the second costs about 2 us.
 _SERIAL_MACS = 600_000
-# Bytes of weights that stay in a core's caches while pixels pass.
-_CACHED_BYTES = 256 * 1024
+# Points that are expected to take so many times the best one's time are not tried.
+_WORTH_TRYING = 1.5
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,12 @@ class _Point:
 
 def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
     """Yield a maker of each point of the space for `function`, the likeliest first."""
-    points = sorted(_points(function, anatomy, target), key=lambda point: _expected(point, anatomy, target))
-    for point in points:
-        yield partial(_schedule, function, anatomy, target, point)
+    points = list(_points(function, anatomy, target))
+    expected = {point: _expected(point, anatomy, target) for point in points}
+    limit = _WORTH_TRYING * min(expected.values(), default=0.0)
+    for point in sorted(points, key=expected.__getitem__):
+        if expected[point] <= limit:
+            yield partial(_schedule, function, anatomy, target, point)
 
 
 def _points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Point]:
@@ -84,7 +87,7 @@ def _points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Point]
     macs = batch * height * width * wide
     for extent in reduction:
         macs *= extent
-    borders = ("copied", "inline") if anatomy.before else ("copied",)
+    borders = ("inline", "copied") if anatomy.border else ("inline",)
     for lanes, vectors, rows, columns in _tiles(function, anatomy, target):
         shares = []
         if target.threads == 1:
@@ -137,9 +140,12 @@ def _expected(point: _Point, anatomy: Anatomy, target: Target) -> float:
     # Full vectors; enough accumulators to hide latency; loads that keep up with the multiplications.
     cost = target.lanes / point.lanes
     cost *= max(1.0, 8 / point.accumulators)
+    if anatomy.kind == "depthwise":
+        # An input serves one output channel only: wide vectors save nothing, columns share their inputs.
+        cost *= 1 + 0.1 * (point.vectors - 1) + 0.2 * (point.rows - 1)
+        return cost * (1.3 if point.border == "copied" else 1.0)
     loads = (point.vectors + pixels) / (point.vectors * pixels)
-    cost *= 1 + 0.3 * loads
-    return cost
+    return cost * (1 + 0.3 * loads)
 
 
 def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) -> Candidate:
@@ -150,8 +156,8 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     exact = wide == anatomy.channels
     schedule = Schedule(function)
     conv = schedule.get_sblock(anatomy.anchor)
-    pads = [schedule.get_sblock(name) for name in anatomy.before[:1]]
-    for name in anatomy.before[1:]:
+    pads = [schedule.get_sblock(name) for name in anatomy.before[-1:]]
+    for name in anatomy.before[:-1]:
         schedule.compute_inline(schedule.get_sblock(name))
     for name in anatomy.after[:-1]:
         schedule.compute_inline(schedule.get_sblock(name))
@@ -199,6 +205,8 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     if parallel > 1:
         schedule.parallel(outer)
     schedule.decompose_reduction(conv, inner[0])
+    if anatomy.kind == "depthwise":
+        schedule.unroll(inner[1])  # neighbours in a row share most of their inputs, which then stay in registers
     program = Program(
         space=NAME,
         space_version=VERSION,

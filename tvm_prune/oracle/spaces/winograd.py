@@ -35,6 +35,7 @@ KINDS = ("winograd",)
 # Stages by the names that relay_passes/winograd.py gives them, the first to the last.
 _STAGES = (
     "pad_temp",
+    "winograd_patch",
     "winograd_input_rows",
     "winograd_input",
     "winograd_product",
@@ -119,7 +120,7 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     for name in (*anatomy.before, *anatomy.after[:-1]):
         if name not in _STAGES:
             schedule.compute_inline(schedule.get_sblock(name))
-    pad, rows_in, tiles_in, products, rows_out, tiles_out = (schedule.get_sblock(name) for name in _STAGES)
+    pad, patch, rows_in, tiles_in, products, rows_out, tiles_out = (schedule.get_sblock(name) for name in _STAGES)
     out = schedule.get_sblock(anatomy.after[-1])
 
     # The image in whole tiles is the frame: all stages before and after it are put into its loops.
@@ -158,7 +159,7 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     # Last of all that looks at the frame: the initialisation that it splits off is one writer too many for the rest.
     _multiply(schedule, products, point, lanes)
     source = None if point.share == "channels" else stages
-    padded_at = _transform_input(schedule, tiles_in, rows_in, source, input_vector(depth, lanes))
+    padded_at = _transform_input(schedule, tiles_in, rows_in, patch, source, input_vector(depth, lanes))
     if point.border == "inline":
         schedule.compute_inline(pad)
     else:
@@ -215,8 +216,8 @@ def _multiply(schedule: Any, products: Any, point: _Point, lanes: int) -> None:
     schedule.decompose_reduction(products, depth)
 
 
-def _transform_input(schedule: Any, tiles_in: Any, rows_in: Any, at: Any, vector: int) -> Any:
-    """Put both halves of the input's transform at `at`, unrolled; without it they are a parallel pass of their own.
+def _transform_input(schedule: Any, tiles_in: Any, rows_in: Any, patch: Any, at: Any, vector: int) -> Any:
+    """Put the transform of the input at `at`, unrolled; without `at` it is a parallel pass of its own.
 
     Returns the loop over the tile rows.
     """
@@ -233,7 +234,13 @@ def _transform_input(schedule: Any, tiles_in: Any, rows_in: Any, at: Any, vector
     schedule.compute_at(rows_in, chunk, preserve_unit_loops=True)
     schedule.set_scope(rows_in, 0, "local")
     *_, y, x, c = schedule.get_loops(rows_in)
-    for loop in (y, x):
+    # Column by column: no more than one column of inputs needs registers.
+    schedule.reorder(x, y, c)
+    schedule.compute_at(patch, x, preserve_unit_loops=True)
+    schedule.set_scope(patch, 0, "local")
+    *_, row, column, channel = schedule.get_loops(patch)
+    for loop in (y, x, row, column):
         schedule.unroll(loop)
     schedule.vectorize(c)
+    schedule.vectorize(channel)
     return down
