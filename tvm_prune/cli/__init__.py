@@ -10,6 +10,7 @@ from tvm_prune import __version__
 from tvm_prune.cli.learn import evaluate, train
 from tvm_prune.cli.look import doctor, plan, tune
 from tvm_prune.cli.prune import cprune, report
+from tvm_prune.cli.records import records
 from tvm_prune.cli.screen import configure_logging
 from tvm_prune.cli.ship import apply, export, run
 from tvm_prune.errors import TvmPruneError
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (doctor, plan, tune, cprune, train, evaluate, apply, export, run, report):
     app.command()(command)
+app.add_typer(records)
 
 
 def _print_version(asked: bool) -> None:

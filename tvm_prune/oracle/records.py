@@ -1,25 +1,20 @@
 """Tuning records: MetaSchedule's own JSON database format, read line by line and owned by one writer at a time.
 
-Two files in the records folder, as the stock tools write them: ``database_workload.json`` (one ``[hash, module]`` a
-line) and ``database_tuning_record.json`` (one ``[workload line, [trace, seconds, target, arguments]]`` a line). A
-line that cannot be read is moved to ``quarantine.jsonl`` and named in a warning; everything else stays usable. A
-record answers only for the same kernel, target, pipeline and space version: the first is the workload's hash, the
-others travel in the trace and the line.
+The files are described in record_lines.py. A line that cannot be read is moved to ``quarantine.jsonl`` and named in a
+warning; everything else stays usable. A record answers only for the same kernel, target, pipeline and space version:
+the first is the workload's hash, the others travel in the trace and the line.
 """
 
-import contextlib
-import fcntl
 import json
 import logging
-import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tvm_prune.errors import RecordsError
 from tvm_prune.files import append_line, write_atomically
 from tvm_prune.oracle.program import Program
+from tvm_prune.oracle.record_lines import GONE, TUNING, WORKLOADS, end_lines, lock_folder, read_lines, target_key
 from tvm_prune.oracle.spaces import SPACES
 from tvm_prune.oracle.spaces.candidate import program_of_trace
 from tvm_prune.oracle.target import Target
@@ -27,11 +22,6 @@ from tvm_prune.oracle.target import Target
 __all__ = ["Record", "Records"]
 
 _log = logging.getLogger(__name__)
-
-_WORKLOADS = "database_workload.json"
-_TUNING = "database_tuning_record.json"
-# Stands where a workload that could not be read was: later ones are counted by their line.
-_GONE = "[null, null]"
 
 
 @dataclass(frozen=True)
@@ -56,8 +46,7 @@ class Records:
         self._known: dict[str, dict[str, tuple[float, Any]]] = {}
         self.quarantined = 0
         self.foreign = 0
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock: IO[str] | None = self._take_lock()
+        self._lock: IO[str] | None = lock_folder(folder)
         self._load()
 
     def close(self) -> None:
@@ -69,53 +58,18 @@ class Records:
     def __len__(self) -> int:
         return len(self._known)
 
-    def _take_lock(self) -> IO[str]:
-        file = open(self.folder / ".lock", "a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            file.close()
-            raise RecordsError(
-                f"the tuning records in {self.folder} are being written by process {holder}; "
-                "wait for it, or pass another folder with --records"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        return file
-
-    def _lines(self, name: str) -> list[tuple[str, Any]]:
-        """Return (text, value) of every line; value None for a line that is no JSON list of two."""
-        path = self.folder / name
-        if not path.exists() or not path.stat().st_size:
-            return []
-        found = []
-        # Not splitlines(): it would cut garbage at other characters too, and workloads are counted by line.
-        for text in path.read_bytes().decode(errors="replace").removesuffix("\n").split("\n"):
-            value = None
-            with contextlib.suppress(json.JSONDecodeError):
-                value = json.loads(text)
-            good = isinstance(value, list) and len(value) == 2
-            found.append((text, value if good else None))
-        if not path.read_bytes().endswith(b"\n"):
-            # The next line would be glued to the last one.
-            with open(path, "ab") as file:
-                file.write(b"\n")
-        return found
-
     def _load(self) -> None:
-        workloads, tuning = self._lines(_WORKLOADS), self._lines(_TUNING)
+        workloads, tuning = read_lines(self.folder / WORKLOADS), read_lines(self.folder / TUNING)
+        end_lines(self.folder)
         broken: list[str] = []
         for number, (text, value) in enumerate(workloads):
-            if text == _GONE:
+            if text == GONE:
                 self._workload_json.append(None)
                 continue
             if value is None or not isinstance(value[0], str):
                 # The line keeps its place: later lines of the other file count by it.
                 broken.append(text)
-                _log.warning("%s line %d cannot be read; its records are ignored", self.folder / _WORKLOADS, number + 1)
+                _log.warning("%s line %d cannot be read; its records are ignored", self.folder / WORKLOADS, number + 1)
                 self._workload_json.append(None)
                 continue
             self._workload_line[value[0]] = number
@@ -126,7 +80,7 @@ class Records:
                 key, record = self._key_of(value)
             except (KeyError, IndexError, TypeError, ValueError, AttributeError):
                 broken.append(text)
-                _log.warning("%s line %d cannot be read; moved to quarantine.jsonl", self.folder / _TUNING, number + 1)
+                _log.warning("%s line %d cannot be read; moved to quarantine.jsonl", self.folder / TUNING, number + 1)
                 continue
             kept.append(text)
             if key is not None:
@@ -142,9 +96,9 @@ class Records:
             self.quarantined = len(broken)
             for text in broken:
                 append_line(self.folder / "quarantine.jsonl", json.dumps(text))
-            write_atomically(self.folder / _TUNING, "".join(f"{text}\n" for text in kept))
-            placeholders = (text if value is not None else _GONE for text, value in workloads)
-            write_atomically(self.folder / _WORKLOADS, "".join(f"{text}\n" for text in placeholders))
+            write_atomically(self.folder / TUNING, "".join(f"{text}\n" for text in kept))
+            placeholders = (text if value is not None else GONE for text, value in workloads)
+            write_atomically(self.folder / WORKLOADS, "".join(f"{text}\n" for text in placeholders))
 
     def _key_of(self, value: Any) -> tuple[str | None, Any]:
         """Return (workload hash, record JSON) of a tuning line; hash None for a record of another target or space."""
@@ -191,7 +145,7 @@ class Records:
         """Append measured records (record JSON without seconds, seconds of each repeat) of one workload."""
         key = str(workload_json[0])
         if key not in self._workload_line:
-            append_line(self.folder / _WORKLOADS, json.dumps(workload_json))
+            append_line(self.folder / WORKLOADS, json.dumps(workload_json))
             self._workload_line[key] = len(self._workload_json)
             self._workload_json.append(workload_json)
         lines = []
@@ -201,9 +155,4 @@ class Records:
             lines.append(json.dumps([self._workload_line[key], complete]))
             self._remember(key, complete)
         if lines:
-            append_line(self.folder / _TUNING, "\n".join(lines))  # forced to disk once, not once a trial
-
-
-def target_key(target: Any) -> tuple[Any, ...]:
-    """Return what makes programs of two targets exchangeable, from a target in TVM's JSON form."""
-    return tuple(target.get(name) for name in ("kind", "mcpu", "mtriple", "num-cores"))
+            append_line(self.folder / TUNING, "\n".join(lines))  # forced to disk once, not once a trial
