@@ -2,7 +2,8 @@
 
     python -m benchmarks.latency --models resnet20,resnet18 --out runs/latency --json FILE
 
-Each model is tuned (records in OUT/records are reused), exported once, and the same export is timed on every side.
+Each model is tuned (records in OUT/records are reused), exported once, and the same export is timed on every side. The
+two networks for 224 pixels come from packages (benchmarks/real_models.py says which).
 """
 
 import argparse
@@ -20,6 +21,7 @@ from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tuner import TuneSettings
 
+_MODELS = "resnet20,resnet18,vgg16,benchmarks.real_models:mobilenetv2_224,benchmarks.real_models:efficientnet_lite0"
 COLUMNS = {
     "model": "",
     "precision": "",
@@ -38,13 +40,17 @@ COLUMNS = {
 }
 
 
+def _short(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
 def _tuned(name: str, arguments: argparse.Namespace) -> ProgramTable:
     """Tune a model and export it to a folder of its name."""
-    model = compressed(load_model(name))
+    model, short = compressed(load_model(name)), _short(name)
     target = Target.local(threads=arguments.threads)
     tuning = TuneSettings(trials_per_task=arguments.trials)
     with CompilerOracle(target, records_folder=arguments.out / "records", tuning=tuning) as oracle:
-        export(model, oracle, out=arguments.out / name, name=name)
+        export(model, oracle, out=arguments.out / short, name=short)
         return tune(model, oracle)
 
 
@@ -52,7 +58,7 @@ def _row(place: int, name: str, table: ProgramTable, sides: Sides, arguments: ar
     reading = sides.read(place, rounds=arguments.rounds, readings=arguments.readings)
     ratio, low, high = reading.ratio("ort", "ours")
     return {
-        "model": name,
+        "model": _short(name),
         "precision": "fp32",
         "threads": arguments.threads,
         **{f"{kind}_ms": reading.median_s(kind) * 1e3 for kind in KINDS},
@@ -70,7 +76,7 @@ def _row(place: int, name: str, table: ProgramTable, sides: Sides, arguments: ar
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="resnet20,resnet18,vgg16,mobilenetv2")
+    parser.add_argument("--models", default=_MODELS, help="names or package.module:function, with commas")
     add_arguments(parser, out="runs/latency", rounds=20, readings=5)
     arguments = parser.parse_args()
     names = arguments.models.split(",")
@@ -80,7 +86,7 @@ def main() -> None:
         tables.append(_tuned(name, arguments))
     print("loading every model on every side", file=sys.stderr)
     rows = []
-    with Sides(list(KINDS), [arguments.out / name for name in names], threads=arguments.threads) as sides:
+    with Sides(list(KINDS), [arguments.out / _short(name) for name in names], threads=arguments.threads) as sides:
         for place, name in enumerate(names):
             print(f"{name}: timing", file=sys.stderr)
             rows.append(_row(place, name, tables[place], sides, arguments))

