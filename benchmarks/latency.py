@@ -2,8 +2,9 @@
 
     python -m benchmarks.latency --models resnet20,resnet18 --out runs/latency --json FILE
 
-Each model is tuned (records in OUT/records are reused), exported once, and the same export is timed on every side. The
-two networks for 224 pixels come from packages (benchmarks/real_models.py says which).
+Each model is tuned (records in OUT/records are reused), exported once, and the same export is timed on every side:
+ours against ONNX Runtime until neither is disturbed, then ours against both forms of torch. The two networks for 224
+pixels come from packages (benchmarks/real_models.py says which).
 """
 
 import argparse
@@ -22,6 +23,9 @@ from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tuner import TuneSettings
 
 _MODELS = "resnet20,resnet18,vgg16,benchmarks.real_models:mobilenetv2_224,benchmarks.real_models:efficientnet_lite0"
+# Their times move by more than 3 % by themselves: they are read beside ours, but once, and void nothing.
+_TORCH = ("torch_eager", "torch_compile")
+_TORCH_ROUNDS = 4
 COLUMNS = {
     "model": "",
     "precision": "",
@@ -33,6 +37,8 @@ COLUMNS = {
     "ratio_ort": ".3f",
     "ratio_ort_p10": ".3f",
     "ratio_ort_p90": ".3f",
+    "ratio_torch_eager": ".2f",
+    "ratio_torch_compile": ".2f",
     "sum_of_tasks_ms": ".3f",
     "explained": ".3f",
     "max_rel_err": ".1e",
@@ -55,13 +61,16 @@ def _tuned(name: str, arguments: argparse.Namespace) -> ProgramTable:
 
 
 def _row(place: int, name: str, table: ProgramTable, sides: Sides, arguments: argparse.Namespace) -> dict[str, Any]:
-    reading = sides.read(place, rounds=arguments.rounds, readings=arguments.readings)
+    reading = sides.read(place, rounds=arguments.rounds, readings=arguments.readings, kinds=("ours", "ort"))
     ratio, low, high = reading.ratio("ort", "ours")
+    torch = sides.read(place, rounds=_TORCH_ROUNDS, readings=1, kinds=("ours", *_TORCH))
     return {
         "model": _short(name),
         "precision": "fp32",
         "threads": arguments.threads,
-        **{f"{kind}_ms": reading.median_s(kind) * 1e3 for kind in KINDS},
+        **{f"{kind}_ms": reading.median_s(kind) * 1e3 for kind in ("ours", "ort")},
+        **{f"{kind}_ms": torch.median_s(kind) * 1e3 for kind in _TORCH},
+        **{f"ratio_{kind}": torch.ratio(kind, "ours")[0] for kind in _TORCH},
         "ratio_ort": ratio,
         "ratio_ort_p10": low,
         "ratio_ort_p90": high,

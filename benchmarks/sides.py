@@ -24,7 +24,6 @@ _CALLS = 100
 _BLOCK_S = 0.05
 # Between two blocks: threads of the side before spin for work a while before they sleep.
 _REST_S = 0.05
-_SOLO_BLOCKS = 9
 # A side that takes so much more or less beside the others than alone was disturbed: the reading is void.
 _AGREEMENT = 0.03
 
@@ -105,31 +104,37 @@ class Sides:
         first, *others = [np.asarray(side.outputs[model]) for side in self._sides]
         return max(float(np.abs(other - first).max() / np.abs(first).max()) for other in others)
 
-    def read(self, model: int, *, rounds: int, readings: int) -> Reading:
-        """Time one model on every side.
+    def read(self, model: int, *, rounds: int, readings: int, kinds: Sequence[str] | None = None) -> Reading:
+        """Time one model on every side, or on those of some `kinds`.
 
-        A reading in which a side is more than 3 % from what it takes alone is repeated, up to `readings` times; the
-        last one stands and says so.
+        Each side has two blocks a round: the first comes after another side's, the second after its own, as if it ran
+        alone. A reading in which the first take more than 3 % more or less than the second is repeated, up to
+        `readings` times; the last one stands and says so. The machine's own changes of speed touch both alike.
         """
+        sides = [side for side in self._sides if kinds is None or side.kind in kinds]
         taken, undisturbed = 0, False
         while taken < readings and not undisturbed:
             taken += 1
             with machine_lock("measuring"):
-                alone = {
-                    side.kind: statistics.median(side.block(model) for _ in range(_SOLO_BLOCKS)) for side in self._sides
-                }
-                seconds = self._together(model, rounds)
+                seconds, alone = self._together(sides, model, rounds)
             undisturbed = all(
-                abs(statistics.median(values) / alone[kind] - 1) <= _AGREEMENT for kind, values in seconds.items()
+                abs(statistics.median(one / other for one, other in zip(seconds[kind], alone[kind], strict=True)) - 1)
+                <= _AGREEMENT
+                for kind in seconds
             )
         return Reading(seconds, undisturbed, taken)
 
-    def _together(self, model: int, rounds: int) -> dict[str, list[float]]:
-        seconds: dict[str, list[float]] = {side.kind: [] for side in self._sides}
-        for turn in range(rounds):
-            for side in self._sides if turn % 2 == 0 else reversed(self._sides):
+    @staticmethod
+    def _together(
+        sides: Sequence[_Side], model: int, rounds: int
+    ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+        seconds: dict[str, list[float]] = {side.kind: [] for side in sides}
+        alone: dict[str, list[float]] = {side.kind: [] for side in sides}
+        for _ in range(rounds):
+            for side in sides:
                 seconds[side.kind].append(side.block(model))
-        return seconds
+                alone[side.kind].append(side.block(model))
+        return seconds, alone
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, out: str, rounds: int, readings: int) -> None:
