@@ -27,10 +27,11 @@ _known: dict[str, Any] = {}
 
 def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any, str]:
     """Return the PrimFunc of `call` on a weight in another form, and its name; each is written only once."""
-    data = call.args[0]
-    key = json.dumps([call.op.name, str(call.attrs), str(data.ty), str(weight.ty), str(call.ty), str(form)])
+    data, plain = call.args
+    # Two counts padded to the same one have data and weight of equal types: the plain weight tells them apart.
+    key = json.dumps([call.op.name, str(call.attrs), str(data.ty), str(plain.ty), str(weight.ty), str(form)])
     name = {"winograd2": "winograd", "winograd4": "winograd", "packed": "packed", "plain": "padded"}[form.layout]
-    channels = int(call.args[1].ty.shape.values[-1])
+    channels = int(plain.ty.shape.values[-1])
     if call.op.name == "relax.matmul":
         name += "_matmul"
     else:
@@ -56,7 +57,7 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
 
 
 @mutator
-class _Chooser(PyExprMutator):  # type: ignore[misc]
+class _Chooser(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is Any
     def __init__(self, module: ir.IRModule, weights: dict[relax.Var, tuple[relax.Var, WeightForm]]) -> None:
         super().__init__(module)
         self.weights = weights

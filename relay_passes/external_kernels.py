@@ -14,7 +14,7 @@ __all__ = ["ExternalKernels"]
 
 
 @mutator
-class _Caller(PyExprMutator):  # type: ignore[misc]
+class _Caller(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is Any
     """Turns calls of global variables into calls of external functions."""
 
     def __init__(self, module: ir.IRModule, symbols: Mapping[str, str]) -> None:

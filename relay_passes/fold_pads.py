@@ -12,7 +12,7 @@ __all__ = ["FoldPads"]
 
 
 @mutator
-class _Folder(PyExprMutator):  # type: ignore[misc]
+class _Folder(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is Any
     def __init__(self, module: ir.IRModule) -> None:
         super().__init__(module)
         self.pad, self.conv = ir.Op.get("relax.nn.pad"), ir.Op.get("relax.nn.conv2d")

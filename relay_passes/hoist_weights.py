@@ -49,7 +49,7 @@ def _change(call: relax.Call) -> Change | None:
 
 
 @mutator
-class _Hoister(PyExprMutator):  # type: ignore[misc]
+class _Hoister(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is Any
     """Turns ``change(weight)`` into a free variable and remembers it in `known`."""
 
     def __init__(self, module: ir.IRModule, weights: list[relax.Var]) -> None:

@@ -31,7 +31,7 @@ def _axes(call: relax.Call) -> list[int]:
 
 
 @mutator
-class _Sinker(PyExprMutator):  # type: ignore[misc]
+class _Sinker(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is Any
     def __init__(self, module: ir.IRModule) -> None:
         super().__init__(module)
         self.transpose = ir.Op.get("relax.permute_dims")

@@ -68,7 +68,7 @@ def stamped(function: tirx.PrimFunc, words: int, *, results: int) -> tirx.PrimFu
 
 
 @mutator
-class _Passer(PyExprMutator):  # type: ignore[misc]
+class _Passer(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is Any
     """Hands the buffer to every stamped kernel."""
 
     def __init__(self, module: ir.IRModule, stamps: relax.Var, kernels: Mapping[str, tirx.PrimFunc]) -> None:

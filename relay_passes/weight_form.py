@@ -10,7 +10,7 @@ __all__ = ["PLAIN", "Layout", "WeightForm"]
 Layout = Literal["plain", "packed", "winograd2", "winograd4"]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class WeightForm:
     """The form of one filter (HWIO) or matrix (input x output) for its kernel.
 

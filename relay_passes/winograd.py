@@ -9,8 +9,8 @@
     winograd_output        (A' P) A: the image again, whole tiles
     winograd_image         the image as the graph asks for it
 
-Input channels go through the transform in vectors; where their count is no multiple of
-one, the last vector overlaps the one before, so that it reads nothing that is not there.
+Input channels go through the transform in vectors; where their count is no multiple of one, the last vector overlaps
+the one before, so that it reads nothing that is not there.
 """
 
 from collections.abc import Sequence

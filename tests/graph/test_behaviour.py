@@ -17,7 +17,7 @@ class Twice(nn.Module):
         self.idle = nn.Conv2d(3, 3, 3)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.once(self.shared(self.shared(images)))  # type: ignore[no-any-return]
+        return self.once(self.shared(self.shared(images)))  # type: ignore[no-any-return]  # a call of a module is Any
 
 
 def test_only_layers_that_ran_once_have_rows() -> None:
@@ -30,7 +30,7 @@ def test_rows_are_what_the_layer_gave_at_the_places() -> None:
     network, images = nn.Sequential(nn.Conv2d(3, 5, 3)), torch.randn(4, 3, 6, 6)
     found = Behaviour.of(network, images)
     with torch.no_grad():
-        patches = found.places["0"].patches(network[0], images)  # type: ignore[arg-type]
+        patches = found.places["0"].patches(network[0], images)  # type: ignore[arg-type]  # the argument is one of several kinds
         weight, bias = network.get_parameter("0.weight"), network.get_parameter("0.bias")
         torch.testing.assert_close(patches @ weight.flatten(1).T + bias, found.rows["0"], atol=1e-5, rtol=1e-5)
 

@@ -151,6 +151,19 @@ def test_a_subclass_with_its_own_forward_is_folded_if_that_gives_the_same(
     assert torch.allclose(folded(image), module(image), atol=1e-5)
 
 
+def test_a_layer_with_its_own_forward_that_is_called_by_keyword_is_left() -> None:
+    class Keyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = SamePadded(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            image: torch.Tensor = self.norm(self.conv(input=x))
+            return image
+
+    assert norms_left(fold_batchnorm(Keyword(), (torch.randn(1, 3, 6, 6),))) == ["norm"]
+
+
 def test_inputs_that_do_not_fit_are_named() -> None:
     module, _ = built("residual")
     with pytest.raises(InputShapeError, match=r"does not run on inputs \(1, 3\) float32"):

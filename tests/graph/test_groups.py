@@ -207,7 +207,7 @@ def test_layers_of_unknown_width_are_named() -> None:
     ids=["grouped_transposed", "depthwise_that_narrows"],
 )
 def test_convolutions_that_cannot_shrink_evenly_are_named(layer: nn.Module) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 8, 1), layer, nn.Conv2d(layer.out_channels, 2, 1))  # type: ignore[arg-type]
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), layer, nn.Conv2d(layer.out_channels, 2, 1))  # type: ignore[arg-type]  # the argument is one of several kinds
     stem = find_groups(network, (torch.zeros(1, 3, 4, 4),))[0]
     assert not stem.prunable
     assert stem.reason.startswith("1 ")

@@ -45,7 +45,7 @@ def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
 @pytest.mark.usefixtures("exact")
 def test_a_convolution_finds_back_the_weights_that_gave_the_outputs(layer: dict[str, object], bias: bool) -> None:
     torch.manual_seed(1)
-    reference = nn.Sequential(nn.Conv2d(3, 4, bias=bias, **layer))  # type: ignore[arg-type]
+    reference = nn.Sequential(nn.Conv2d(3, 4, bias=bias, **layer))  # type: ignore[arg-type]  # the argument is one of several kinds
     found = refit(shaken(reference), Behaviour.of(reference, torch.randn(32, 3, 9, 8)), {})
     for name, parameter in reference.named_parameters():
         torch.testing.assert_close(found.get_parameter(name), parameter, atol=1e-3, rtol=1e-3)
@@ -74,7 +74,7 @@ class Doubled(nn.Module):
             self.first.bias[1] = 2 * self.first.bias[0]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.second(torch.relu(self.first(images)))  # type: ignore[no-any-return]
+        return self.second(torch.relu(self.first(images)))  # type: ignore[no-any-return]  # a call of a module is Any
 
 
 @pytest.mark.usefixtures("exact")
@@ -151,7 +151,7 @@ class Normed(nn.Module):
         self.last = nn.Conv2d(4, 2, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.last(self.norm(self.conv(images)))  # type: ignore[no-any-return]
+        return self.last(self.norm(self.conv(images)))  # type: ignore[no-any-return]  # a call of a module is Any
 
 
 def statistics(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -218,7 +218,7 @@ class Twice(nn.Module):
         self.idle = nn.Conv2d(4, 4, 3)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.shared(self.shared(images))  # type: ignore[no-any-return]
+        return self.shared(self.shared(images))  # type: ignore[no-any-return]  # a call of a module is Any
 
 
 def test_a_layer_that_runs_twice_or_never_keeps_its_weights() -> None:

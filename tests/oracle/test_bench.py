@@ -57,7 +57,7 @@ def test_a_reading_that_dies_is_a_failure_and_the_next_one_works(
         if function == "time_modules":
             worker.stop()
             raise WorkerDied("crashed with status -11")
-        return real(worker, function, *arguments, **options)  # type: ignore[arg-type]
+        return real(worker, function, *arguments, **options)  # type: ignore[arg-type]  # the argument is one of several kinds
 
     with monkeypatch.context() as patch:
         patch.setattr(Worker, "request", dying)

@@ -8,10 +8,11 @@ from torch import nn
 from tests.oracle.kernels import TARGET, the_kernel
 from tests.oracle.quick import TwoPorts, compressed
 from tests.relay_passes.graphs import conv_graph
+from tvm_prune.oracle.forms import _padded_counts, _registers
 from tvm_prune.oracle.lower import lower
 from tvm_prune.oracle.spaces.anatomy import dissect
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tasks import _padded_counts, _registers, kernel, task_graph
+from tvm_prune.oracle.tasks import kernel, task_graph
 
 TARGETS = [Target(vector_bits=bits) for bits in (128, 256, 512)]
 

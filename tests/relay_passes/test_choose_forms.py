@@ -89,3 +89,15 @@ def test_only_the_layers_named_are_padded() -> None:
 def test_nothing_to_pad_changes_nothing() -> None:
     module = conv_graph((3, 5))
     assert ChooseForms({})(module).same_as(module)  # type: ignore[operator]
+
+
+def test_counts_padded_to_the_same_one_store_what_each_of_them_has() -> None:
+    data, first, second = tensor("data", 2, 4), tensor("first", 4, 5), tensor("second", 4, 6)
+    forms = {"first": WeightForm(8), "second": WeightForm(8)}
+
+    def body(emit: Emit) -> Any:
+        left, right = emit(relax.op.matmul(data, first)), emit(relax.op.matmul(data, second))
+        return relax.op.concat([left, right], axis=1)
+
+    module = graph([data], [first, second], body)
+    np.testing.assert_allclose(outputs(module, forms), outputs(module, {}), rtol=1e-5)

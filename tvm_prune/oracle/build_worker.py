@@ -72,6 +72,7 @@ def build_kernel(arguments: Any, emit: Emit) -> None:
 def _compile(module: tvm.IRModule, target: Target, path: str) -> None:
     # Only graphs of ours and the tuner call a kernel, with tensors made for it; TVM's checks of the arguments would be
     # a fifth of the compile time.
+    # LLVM finds common subexpressions too.
     with tvm.transform.PassContext(config={"tirx.disable_assert": True, "tirx.disable_cse_tir": True}):
         module = OverlapTails(target.lanes)(module)  # type: ignore[operator]  # the decorator makes it a pass
         compiled = tvm.compile(module, target=target.to_tvm())

@@ -52,6 +52,11 @@ class Target:
         machine = self.triple.partition("-")[0] or platform.machine()
         return 32 if self.vector_bits == 512 or machine.startswith(("aarch64", "arm64")) else 16
 
+    @property
+    def accumulators(self) -> int:
+        """Vector registers for sums: the others hold weights and a broadcast input; with fewer left, sums spill."""
+        return self.registers - 4
+
     @classmethod
     def local(cls, *, threads: int | None = None) -> "Target":
         """Detect this machine: LLVM's own name of the processor, the cores this process may use, widest vectors."""

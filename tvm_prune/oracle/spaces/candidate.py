@@ -7,7 +7,7 @@ from typing import Any
 from tvm_prune.codec import decode, dumps
 from tvm_prune.oracle.program import Program
 
-__all__ = ["PROGRAM_ATTRIBUTE", "Candidate", "divisors", "program_of_trace", "tag"]
+__all__ = ["PROGRAM_ATTRIBUTE", "Candidate", "copy_border", "divisors", "program_of_trace", "tag"]
 
 PROGRAM_ATTRIBUTE = "tvm_prune.program"
 
@@ -24,6 +24,14 @@ def divisors(number: int, *, at_most: int | None = None) -> list[int]:
     """Return the divisors of `number` in rising order, none above `at_most`."""
     limit = number if at_most is None else min(number, at_most)
     return [divisor for divisor in range(1, limit + 1) if number % divisor == 0]
+
+
+def copy_border(schedule: Any, pad: Any, at: Any, lanes: int) -> None:
+    """Make the padded copy of the image at loop `at`, of the part that is read there; few channels in one vector."""
+    schedule.compute_at(pad, at, preserve_unit_loops=True)
+    *_, channel = schedule.get_loops(pad)
+    if int(schedule.get(channel).extent) <= 4 * lanes:
+        schedule.vectorize(channel)
 
 
 def tag(schedule: Any, program: Program) -> Candidate:

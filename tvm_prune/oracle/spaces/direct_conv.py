@@ -28,7 +28,7 @@ from typing import Any
 
 from tvm_prune.oracle.program import Axis, Program
 from tvm_prune.oracle.spaces.anatomy import Anatomy
-from tvm_prune.oracle.spaces.candidate import Candidate, divisors, tag
+from tvm_prune.oracle.spaces.candidate import Candidate, copy_border, divisors, tag
 from tvm_prune.oracle.target import Target
 
 __all__ = ["KINDS", "NAME", "VERSION", "candidates"]
@@ -37,8 +37,6 @@ NAME = "direct_conv"
 VERSION = 2
 KINDS = ("conv2d", "grouped", "depthwise")
 
-# Registers that weights and a broadcast input need: with so few left, accumulators spill.
-_OTHERS = 4
 # Multiply-accumulates under which one thread can win: waking the second costs about 2 us.
 _SERIAL_MACS = 600_000
 # Points that are expected to take so many times the best one's time are not tried.
@@ -130,7 +128,7 @@ def _tiles(function: Any, anatomy: Anatomy, target: Target) -> Iterator[tuple[in
         best_lanes = usable[-2:] if usable[-1] < target.lanes else usable[-1:]
     pixels = product(divisors(height, at_most=4), divisors(width, at_most=16))
     for lanes, vectors, (rows, columns) in product(best_lanes, (1, 2, 3, 4, 6, 8), list(pixels)):
-        if wide % (lanes * vectors) == 0 and vectors * rows * columns <= target.registers - _OTHERS:
+        if wide % (lanes * vectors) == 0 and vectors * rows * columns <= target.accumulators:
             yield lanes, vectors, rows, columns
 
 
@@ -197,10 +195,7 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
         if point.border == "inline":
             schedule.compute_inline(pad)
             continue
-        schedule.compute_at(pad, outer, preserve_unit_loops=True)
-        *_, pad_channel = schedule.get_loops(pad)
-        if int(schedule.get(pad_channel).extent) <= 4 * target.lanes:
-            schedule.vectorize(pad_channel)
+        copy_border(schedule, pad, outer, target.lanes)
     parallel = 1 if point.share == "serial" else int(schedule.get(outer).extent)
     if parallel > 1:
         schedule.parallel(outer)

@@ -23,7 +23,7 @@ from typing import Any
 from relay_passes.winograd_matrices import input_vector
 from tvm_prune.oracle.program import Axis, Program
 from tvm_prune.oracle.spaces.anatomy import Anatomy
-from tvm_prune.oracle.spaces.candidate import Candidate, divisors, tag
+from tvm_prune.oracle.spaces.candidate import Candidate, copy_border, divisors, tag
 from tvm_prune.oracle.target import Target
 
 __all__ = ["KINDS", "NAME", "VERSION", "candidates"]
@@ -42,8 +42,6 @@ _STAGES = (
     "winograd_output_rows",
     "winograd_output",
 )
-# Registers that weights and a broadcast input need: with so few left, accumulators spill.
-_OTHERS = 4
 _SERIAL_MACS = 300_000
 # Bytes of transformed tiles that go through the stages together: they should stay in a core's second cache.
 _GROUP_BYTES = 768 * 1024
@@ -86,7 +84,7 @@ def _points(anatomy: Anatomy, target: Target) -> Iterator[_Point]:
     tiles = [
         (vectors, rows, columns)
         for vectors, rows, columns in product((1, 2, 3, 4, 6), divisors(tile_rows, at_most=8), divisors(tile_columns))
-        if wide % (lanes * vectors) == 0 and vectors * rows * columns <= target.registers - _OTHERS
+        if wide % (lanes * vectors) == 0 and vectors * rows * columns <= target.accumulators
     ]
     for (vectors, rows, columns), border in product(tiles, ("copied", "inline")):
         if target.threads > 1:
@@ -163,10 +161,7 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     if point.border == "inline":
         schedule.compute_inline(pad)
     else:
-        schedule.compute_at(pad, outer if source is not None else padded_at, preserve_unit_loops=True)
-        *_, pad_channel = schedule.get_loops(pad)
-        if int(schedule.get(pad_channel).extent) <= 4 * target.lanes:
-            schedule.vectorize(pad_channel)
+        copy_border(schedule, pad, outer if source is not None else padded_at, target.lanes)
     program = Program(
         space=NAME,
         space_version=VERSION,

@@ -1,0 +1,75 @@
+"""The forms that a kernel's weight may take on a target: which are worth a program of their own."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from relay_passes.weight_form import Layout, WeightForm
+from tvm_prune.oracle.spaces.anatomy import Anatomy
+from tvm_prune.oracle.target import Target
+
+__all__ = ["forms"]
+
+# Weights in bytes from which the order of a plain filter in memory costs: smaller ones stay in the first cache.
+_PACKED_BYTES = 64 * 1024
+# Weights in bytes from which reading them costs as much as multiplying by them.
+_MANY_BYTES = 512 * 1024
+_WINOGRAD: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
+
+
+def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightForm]:
+    """Yield the forms other than the plain one that the weight of a kernel may take on `target`."""
+    if anatomy.kind not in ("conv2d", "depthwise", "dense"):
+        return
+    channels, lanes = anatomy.channels, target.lanes
+    counts = (None, *_padded_counts(channels, target))
+    for count in counts[1:]:
+        yield WeightForm(channels=count)
+    if anatomy.kind == "depthwise":
+        return
+    weight_bytes = 4 * math.prod(int(extent) for extent in function.params[1].shape)
+    if weight_bytes >= _PACKED_BYTES:
+        for count in counts:
+            # Half a vector serves too where the memory is what a kernel waits for.
+            if vector := next((size for size in (lanes, lanes // 2) if (count or channels) % size == 0), 0):
+                yield WeightForm(count, "packed", vector)
+    if anatomy.kind != "conv2d" or not anatomy.adjacent or anatomy.extents[4:6] != (3, 3):
+        return
+    height, width = anatomy.extents[1:3]
+    depth = anatomy.extents[-1]
+    layouts: list[Layout] = []
+    for layout, tile in _WINOGRAD:
+        computed = math.ceil(height / tile) * math.ceil(width / tile) * (tile + 2) ** 2
+        # Products of whole tiles against those of the direct kernel: less than half as many must be left.
+        if depth >= 4 and computed < 0.5 * 9 * height * width:
+            layouts.append(layout)
+        # The smaller tile has more products and fewer weights, which counts where these are many.
+        if layouts and 4 * (tile + 2) ** 2 * depth * anatomy.computed_channels < _MANY_BYTES:
+            break
+    for layout in layouts:
+        for count in counts:
+            vector = next((size for size in (lanes, lanes // 2, lanes // 4) if (count or channels) % size == 0), 0)
+            if vector >= 4:
+                yield WeightForm(count, layout, vector)
+
+
+def _registers(channels: int, lanes: int) -> int:
+    """Return how many registers `channels` fill at best: a vector of 7 is cut into 4 + 2 + 1."""
+    return min(channels // width * width.bit_count() for width in range(1, lanes + 1) if channels % width == 0)
+
+
+def _padded_counts(channels: int, target: Target) -> tuple[int, ...]:
+    """Return larger counts that may run faster than `channels` since they fill fewer registers; none if none do.
+
+    That is the next count of whole vectors and, where that computes many channels in vain (17 -> 32), the next multiple
+    of 4 that is better at all (17 -> 20).
+    """
+    if channels < 3:
+        return ()
+    lanes = target.lanes
+    whole = -(-channels // lanes) * lanes if channels > lanes else 1 << (channels - 1).bit_length()
+    now = _registers(channels, lanes)
+    better = [count for count in range(channels // 4 * 4 + 4, whole + 1, 4) if _registers(count, lanes) < now]
+    if not better:
+        return ()
+    return (better[0], whole) if whole - better[0] >= 8 else (whole,)
