@@ -69,14 +69,14 @@ class _Side:
 
 @dataclass(frozen=True)
 class Reading:
-    """Seconds of one call by side, round by round; whether every side ran as it does alone; readings taken."""
+    """Seconds of one call by side or model, round by round; whether each ran as it does alone; readings taken."""
 
     seconds: Mapping[str, Sequence[float]]
     undisturbed: bool
     readings: int
 
     def median_s(self, kind: str) -> float:
-        """Return the median of one side in seconds."""
+        """Return the median of one series in seconds."""
         return statistics.median(self.seconds[kind])
 
     def ratio(self, kind: str, over: str) -> tuple[float, float, float]:
@@ -105,36 +105,39 @@ class Sides:
         return max(float(np.abs(other - first).max() / np.abs(first).max()) for other in others)
 
     def read(self, model: int, *, rounds: int, readings: int, kinds: Sequence[str] | None = None) -> Reading:
-        """Time one model on every side, or on those of some `kinds`.
+        """Time one model on every side, or on those of some `kinds`, which name the series."""
+        turns = {side.kind: (side, model) for side in self._sides if kinds is None or side.kind in kinds}
+        return self._read(turns, rounds=rounds, readings=readings)
 
-        Each side has two blocks a round: the first comes after another side's, the second after its own, as if it ran
-        alone. A reading in which the first take more than 3 % more or less than the second is repeated, up to
-        `readings` times; the last one stands and says so. The machine's own changes of speed touch both alike.
+    def read_models(self, kind: str, models: Sequence[int], *, rounds: int, readings: int) -> Reading:
+        """Time several models on one side; the series are named by the models' places."""
+        (side,) = [side for side in self._sides if side.kind == kind]
+        return self._read({str(model): (side, model) for model in models}, rounds=rounds, readings=readings)
+
+    @staticmethod
+    def _read(turns: Mapping[str, tuple[_Side, int]], *, rounds: int, readings: int) -> Reading:
+        """Time what takes turns.
+
+        Each has two blocks a round: the first comes after another's, the second after its own, as if it ran alone. A
+        reading in which the first take more than 3 % more or less than the second is repeated, up to `readings` times;
+        the last one stands and says so. The machine's own changes of speed touch both alike.
         """
-        sides = [side for side in self._sides if kinds is None or side.kind in kinds]
         taken, undisturbed = 0, False
         while taken < readings and not undisturbed:
             taken += 1
+            seconds: dict[str, list[float]] = {name: [] for name in turns}
+            alone: dict[str, list[float]] = {name: [] for name in turns}
             with machine_lock("measuring"):
-                seconds, alone = self._together(sides, model, rounds)
+                for _ in range(rounds):
+                    for name, (side, model) in turns.items():
+                        seconds[name].append(side.block(model))
+                        alone[name].append(side.block(model))
             undisturbed = all(
-                abs(statistics.median(one / other for one, other in zip(seconds[kind], alone[kind], strict=True)) - 1)
+                abs(statistics.median(one / other for one, other in zip(seconds[name], alone[name], strict=True)) - 1)
                 <= _AGREEMENT
-                for kind in seconds
+                for name in turns
             )
         return Reading(seconds, undisturbed, taken)
-
-    @staticmethod
-    def _together(
-        sides: Sequence[_Side], model: int, rounds: int
-    ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-        seconds: dict[str, list[float]] = {side.kind: [] for side in sides}
-        alone: dict[str, list[float]] = {side.kind: [] for side in sides}
-        for _ in range(rounds):
-            for side in sides:
-                seconds[side.kind].append(side.block(model))
-                alone[side.kind].append(side.block(model))
-        return seconds, alone
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, out: str, rounds: int, readings: int) -> None:
