@@ -21,7 +21,7 @@ from tvm_prune.jobs.export import bundler
 from tvm_prune.jobs.folder import RunFolder, Stages
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tuner import TuneSettings
+from tvm_prune.oracle.tune_settings import TuneSettings
 from tvm_prune.report.summary import Figures
 from tvm_prune.search.budget import Budget
 from tvm_prune.search.envelope import Envelope, Point

@@ -20,7 +20,7 @@ from tvm_prune.models.load import load_model
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tuner import TuneSettings
+from tvm_prune.oracle.tune_settings import TuneSettings
 
 _MODELS = "resnet20,resnet18,vgg16,benchmarks.real_models:mobilenetv2_224,benchmarks.real_models:efficientnet_lite0"
 # Their times move by more than 3 % by themselves: they are read beside ours, but once, and void nothing.

@@ -21,7 +21,7 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.export import export
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tuner import TuneSettings
+from tvm_prune.oracle.tune_settings import TuneSettings
 
 _CHAIN = 8
 _SIZE = 16

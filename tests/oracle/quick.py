@@ -9,7 +9,7 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.bench import BenchSettings
 from tvm_prune.oracle.table import ProgramTable
-from tvm_prune.oracle.tuner import TuneSettings
+from tvm_prune.oracle.tune_settings import TuneSettings
 
 __all__ = ["BENCH", "IMAGE", "LAYERS", "TUNING", "Mixed", "TwoPorts", "compressed", "is_time", "mixed", "table_of"]
 

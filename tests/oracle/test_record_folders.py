@@ -24,7 +24,7 @@ def of_conv(folder: Path, *seconds: float) -> Path:
     """Write the first programs of the convolution with these seconds."""
     records = Records(folder, TARGET)
     found, kept = conv()
-    records.commit(found.workload_json(), [(kept[number], [value]) for number, value in enumerate(seconds)])
+    records.commit(found.key, found.workload_json, [(kept[number], [value]) for number, value in enumerate(seconds)])
     records.close()
     return folder
 

@@ -42,9 +42,9 @@ def filled(folder: Path, target: Target = TARGET) -> None:
     """Write three trials of the convolution and two of the matrix product."""
     records = Records(folder, target)
     (first, (a, b, c)), (second, (d, e)) = conv(), dense()
-    records.commit(first.workload_json(), [(a, [3e-6, 2e-6, 4e-6]), (b, [1e-6])])
-    records.commit(second.workload_json(), [(d, [5e-6]), (e, [6e-6])])
-    records.commit(first.workload_json(), [(c, [2e-6])])
+    records.commit(first.key, first.workload_json, [(a, [3e-6, 2e-6, 4e-6]), (b, [1e-6])])
+    records.commit(second.key, second.workload_json, [(d, [5e-6]), (e, [6e-6])])
+    records.commit(first.key, first.workload_json, [(c, [2e-6])])
     records.close()
 
 
@@ -59,7 +59,7 @@ def test_what_was_committed_is_there_at_once_and_after_a_restart(tmp_path: Path)
     found, kept = conv()
     records = Records(tmp_path, TARGET)
     assert records.best(found.key) is None
-    records.commit(found.workload_json(), [(kept[0], [3e-6, 2e-6, 9e-6]), (kept[1], [1e-6, 7e-6, 2e-6])])
+    records.commit(found.key, found.workload_json, [(kept[0], [3e-6, 2e-6, 9e-6]), (kept[1], [1e-6, 7e-6, 2e-6])])
     now = records.best(found.key)
     records.close()
     later = opened(tmp_path).best(found.key)

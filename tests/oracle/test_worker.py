@@ -31,9 +31,7 @@ def timing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     symbol, buffers = build_canary(Target(threads=2), library)
     return {
         "library": str(library),
-        "symbols": [symbol],
-        "buffers": buffers,
-        "weight": None,
+        "kernels": [{"symbol": symbol, "buffers": buffers, "weight": None}],
         "block_s": 1e-4,
         "finalists": 1,
         "rounds": 2,
@@ -61,7 +59,8 @@ def test_what_is_emitted_arrives_before_the_answer(runner: Worker, timing: dict[
 
 
 def test_kernels_are_timed_in_units_of_the_canary_beside_them(runner: Worker, timing: dict[str, Any]) -> None:
-    canary = {"library": timing["library"], "symbol": timing["symbols"][0], "buffers": timing["buffers"]}
+    (kernel,) = timing["kernels"]
+    canary = {"library": timing["library"], "symbol": kernel["symbol"], "buffers": kernel["buffers"]}
     usual = runner.request("usual_seconds", canary, timeout_s=30)
     assert 1e-6 < usual < 1e-2
     asked = {**timing, "block_s": 2e-3, "canary": {**canary, "usual_s": 7.0}}
@@ -142,4 +141,6 @@ def test_an_interrupted_request_leaves_no_answer_for_the_next_one(runner: Worker
     with pytest.raises(KeyboardInterrupt):
         runner.request("time_kernels", timing, timeout_s=60, emit=interrupt)
     assert runner.process is None
-    assert set(runner.request("time_kernels", timing, timeout_s=60)) == set(timing["symbols"])
+    assert set(runner.request("time_kernels", timing, timeout_s=60)) == {
+        kernel["symbol"] for kernel in timing["kernels"]
+    }

@@ -55,7 +55,7 @@ def doctor(
     Example: tvm-prune doctor resnet20
     """
     from tvm_prune.jobs.doctor import diagnose, diagnosis_sheets
-    from tvm_prune.oracle.tuner import TuneSettings
+    from tvm_prune.oracle.tune_settings import TuneSettings
 
     with Screen() as screen:
         screen.stage(f"load {model}")

@@ -22,7 +22,7 @@ def open_oracle(
 ) -> "Iterator[CompilerOracle]":
     """Start the compiler's worker processes and end them with the command."""
     from tvm_prune.oracle.compiler import CompilerOracle
-    from tvm_prune.oracle.tuner import TuneProgress, TuneSettings
+    from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
 
     def told(progress: TuneProgress) -> None:
         detail = f"tasks: {progress.stage} {progress.task}, {progress.trials} programs timed"

@@ -1,16 +1,18 @@
 """What a build worker does: compile the programs of a task, one kernel, the code around the kernels of a whole module.
 
-Every program becomes an object file; those of a task are linked to ONE library to be timed, and the fastest one's is
+Every program becomes an object file; those to be timed in turns are linked to ONE library, and the fastest one's is
 linked into modules as it is.
 """
 
 import json
+import logging
 import os
 from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax
+from tvm.s_tir import ScheduleError
 from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 from tvm.support.cc import create_shared
 
@@ -18,46 +20,63 @@ from relay_passes.external_kernels import ExternalKernels
 from relay_passes.overlap_tails import OverlapTails
 from relay_passes.pipeline import executable_passes
 from tvm_prune.codec import decode
-from tvm_prune.oracle.spaces import enumerate_candidates
+from tvm_prune.oracle.spaces import points
 from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker import Emit
 
 __all__ = ["FUNCTIONS"]
 
+_log = logging.getLogger(__name__)
+
 
 def build_task(arguments: Any, emit: Emit) -> Any:
-    """Compile the candidates of one kernel, each to an object file of its own, and link them to one library.
+    """Compile programs of one kernel, each to an object file of its own.
 
     Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``key`` (of the kernel), ``target``,
-    ``limit``, ``library`` (path to write), ``objects`` (folder to write to), ``only`` (indices, or null for all),
-    ``tried`` (symbols of candidates to leave out). Answer: a list of {index, symbol, record}.
+    ``names`` (of programs of its space; the first ``count`` that can be scheduled are compiled), ``objects`` (folder to
+    write SYMBOL.o to). Answer: ``built``, a list of {symbol, record}, and ``refused``, the names of those that cannot
+    be scheduled.
     """
     module = tvm.ir.load_json(arguments["module"])
     target = decode(Target, arguments["target"])
     workload = Workload(module)
-    files, answer = [], []
-    for index, candidate in enumerate(enumerate_candidates(module["main"], target, limit=arguments["limit"])):
-        if arguments["only"] is not None and index not in arguments["only"]:
+    space = {point.program.name: point for point in points(module["main"], target)}
+    built: list[Any] = []
+    refused: list[str] = []
+    for name in arguments["names"]:
+        if len(built) == arguments["count"]:
+            break
+        try:
+            candidate = space[name].candidate()
+        except ScheduleError as error:
+            _log.debug("%s cannot be scheduled: %s", name, error)
+            refused.append(name)
             continue
         record = TuningRecord(candidate.schedule.trace, workload, None, target.to_tvm(), None)
         record_json = json.loads(json.dumps(record.as_json()))
         symbol = program_symbol(arguments["key"], record_json[0])
-        if symbol in arguments["tried"]:
-            continue
-        files.append(os.path.join(arguments["objects"], f"{symbol}.o"))
-        if not os.path.exists(files[-1]):
+        path = os.path.join(arguments["objects"], f"{symbol}.o")
+        if not os.path.exists(path):
             function = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
-            _compile(tvm.IRModule({symbol: function}), target, files[-1])
-        answer.append({"index": index, "symbol": symbol, "record": record_json})
-    create_shared(arguments["library"], files)
-    return answer
+            _compile(tvm.IRModule({symbol: function}), target, path)
+        built.append({"symbol": symbol, "record": record_json})
+    return {"built": built, "refused": refused}
 
 
-def count_candidates(arguments: Any, emit: Emit) -> Any:
-    """Return how many candidates a kernel has (arguments as for `build_task`)."""
-    module = tvm.ir.load_json(arguments["module"])
-    return len(enumerate_candidates(module["main"], decode(Target, arguments["target"]), limit=arguments["limit"]))
+def link(arguments: Any, emit: Emit) -> None:
+    """Link object files (``objects``, paths) to ``library``."""
+    create_shared(arguments["library"], arguments["objects"])
+
+
+def build_reference(arguments: Any, emit: Emit) -> None:
+    """Compile one kernel as it is, unscheduled, to a library that has it as ``reference``.
+
+    Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``target``, ``library`` (path to write).
+    """
+    function = tvm.ir.load_json(arguments["module"])["main"].with_attr("global_symbol", "reference")
+    target = decode(Target, arguments["target"]).to_tvm()
+    tvm.compile(tvm.IRModule({"reference": function}), target=target).export_library(arguments["library"])
 
 
 def build_kernel(arguments: Any, emit: Emit) -> None:
@@ -106,6 +125,7 @@ def build_module(arguments: Any, emit: Emit) -> None:
 FUNCTIONS = {
     "build_kernel": build_kernel,
     "build_module": build_module,
+    "build_reference": build_reference,
     "build_task": build_task,
-    "count_candidates": count_candidates,
+    "link": link,
 }

@@ -31,7 +31,8 @@ from tvm_prune.oracle.target import Target, usable_cores
 from tvm_prune.oracle.tasks import TaskGraph
 from tvm_prune.oracle.timing import median_and_spread, paired_ratio
 from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
-from tvm_prune.oracle.tuner import TuneProgress, Tuner, TuneSettings
+from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
+from tvm_prune.oracle.tuner import Tuner
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
 __all__ = ["CompilerOracle"]

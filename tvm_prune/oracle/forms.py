@@ -8,7 +8,7 @@ from relay_passes.weight_form import Layout, WeightForm
 from tvm_prune.oracle.spaces.anatomy import Anatomy
 from tvm_prune.oracle.target import Target
 
-__all__ = ["forms"]
+__all__ = ["forms", "plain_pays"]
 
 # Weights in bytes from which the order of a plain filter in memory costs: smaller ones stay in the first cache.
 _PACKED_BYTES = 64 * 1024
@@ -51,6 +51,13 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
             vector = next((size for size in (lanes, lanes // 2, lanes // 4) if (count or channels) % size == 0), 0)
             if vector >= 4:
                 yield WeightForm(count, layout, vector)
+
+
+def plain_pays(anatomy: Anatomy, target: Target) -> bool:
+    """Whether the plain weight may be the fastest: not where padding it at least halves the registers it fills."""
+    counts = _padded_counts(anatomy.channels, target) if anatomy.kind in ("conv2d", "depthwise", "dense") else ()
+    least = min((_registers(count, target.lanes) for count in counts), default=math.inf)
+    return 2 * least > _registers(anatomy.channels, target.lanes) if counts else True
 
 
 def _registers(channels: int, lanes: int) -> int:

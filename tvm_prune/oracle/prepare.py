@@ -14,7 +14,7 @@ from tvm_prune.oracle.module import Choice, choose
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import TaskGraph, task_graph
-from tvm_prune.oracle.tuner import Tuner
+from tvm_prune.oracle.tuner import Group, Tuner
 
 __all__ = ["Prepared", "Preparer"]
 
@@ -34,6 +34,18 @@ class Prepared:
     def source(self) -> Source:
         """What a figure of the built model is: "untuned" if any task runs its default schedule."""
         return "untuned" if any(record is None for record in self.choice.record.values()) else "measured"
+
+
+def _groups(graph: TaskGraph) -> list[Group]:
+    weight = {task.hash: task.weight for task in graph.tasks}
+    return [
+        Group(
+            tuple(variant.kernel for variant in variants),
+            weight[key],
+            frozenset(variant.kernel.key for variant in variants if not variant.pays),
+        )
+        for key, variants in graph.variants.items()
+    ]
 
 
 class Preparer:
@@ -77,9 +89,7 @@ class Preparer:
             lowered = [self._lowered(model, key, traced=with_weights) for model, key in zip(models, keys, strict=True)]
         graphs = [item[1] for item in lowered if not isinstance(item, Failure)]
         with self._clock("tune"):
-            self._tuner.tune(
-                [[variant.kernel for variant in variants] for graph in graphs for variants in graph.variants.values()]
-            )
+            self._tuner.tune([_groups(graph) for graph in graphs])
         return [
             item if isinstance(item, Failure) else self._chosen(key, *item)
             for key, item in zip(keys, lowered, strict=True)

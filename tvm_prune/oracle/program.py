@@ -37,6 +37,11 @@ class Program:
     latency_s: float
     __pydantic_config__ = STRICT
 
+    @property
+    def name(self) -> str:
+        """What tells this program from the others of its kernel; kernels alike but for the epilogue share names."""
+        return f"{self.space} {self.space_version}: {self.variant}, {self.tiles()}"
+
     def tiles(self) -> str:
         """Return the tiling as one short text, e.g. ``out_c 2x16, w 4x8, in_c 16``."""
         parts = []

@@ -2,12 +2,14 @@
 
 The files are described in record_lines.py. A line that cannot be read is moved to ``quarantine.jsonl`` and named in a
 warning; everything else stays usable. A record answers only for the same kernel, target, pipeline and space version:
-the first is the workload's hash, the others travel in the trace and the line.
+the first is the workload's hash, the others travel in the trace and the line. A program that crashed, hung or computed
+wrong numbers stands there as MetaSchedule writes failures, with so many seconds that it never wins.
 """
 
 import json
 import logging
 import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,9 +21,12 @@ from tvm_prune.oracle.spaces import SPACES
 from tvm_prune.oracle.spaces.candidate import program_of_trace
 from tvm_prune.oracle.target import Target
 
-__all__ = ["Record", "Records"]
+__all__ = ["FAILED_S", "Record", "Records"]
 
 _log = logging.getLogger(__name__)
+
+# The seconds of a program that failed, as MetaSchedule writes and reads them.
+FAILED_S = 1e10
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,9 @@ class Records:
         self._target_key = target_key(target.to_tvm().export())
         self._workload_line: dict[str, int] = {}
         self._workload_json: list[Any] = []
-        # Of each kernel, by program (its trace as text): seconds and record of the last time it was measured.
-        self._known: dict[str, dict[str, tuple[float, Any]]] = {}
+        # Of each kernel, by the program's name: the program and its record as they were last measured.
+        self._known: dict[str, dict[str, tuple[Program, Any]]] = {}
+        self._failed: dict[str, set[str]] = {}
         self.quarantined = 0
         self.foreign = 0
         self._lock: IO[str] | None = lock_folder(folder)
@@ -77,14 +83,14 @@ class Records:
         kept = []
         for number, (text, value) in enumerate(tuning):
             try:
-                key, record = self._key_of(value)
+                key, program, record = self._read(value)
             except (KeyError, IndexError, TypeError, ValueError, AttributeError):
                 broken.append(text)
                 _log.warning("%s line %d cannot be read; moved to quarantine.jsonl", self.folder / TUNING, number + 1)
                 continue
             kept.append(text)
-            if key is not None:
-                self._remember(key, record)
+            if key is not None and program is not None:
+                self._remember(key, program, record)
         if self.foreign:
             _log.warning(
                 "%d of %d records in %s are of another target or program space and are not used",
@@ -100,51 +106,57 @@ class Records:
             placeholders = (text if value is not None else GONE for text, value in workloads)
             write_atomically(self.folder / WORKLOADS, "".join(f"{text}\n" for text in placeholders))
 
-    def _key_of(self, value: Any) -> tuple[str | None, Any]:
-        """Return (workload hash, record JSON) of a tuning line; hash None for a record of another target or space."""
+    def _read(self, value: Any) -> tuple[str | None, Program | None, Any]:
+        """Return workload hash, program and record JSON of a tuning line; None, None for one that is of no use here."""
         line, record = value
         workload = self._workload_json[line]
         trace, seconds, target, _arguments = record
         if workload is None or not seconds:
-            return None, record
-        program = program_of_trace(trace, latency_s=float(sorted(seconds)[len(seconds) // 2]))
+            return None, None, record
+        program = program_of_trace(trace, latency_s=float(statistics.median(seconds)))
         if (
             target_key(target) != self._target_key
             or program is None
             or SPACES.get(program.space) != program.space_version
         ):
             self.foreign += 1
-            return None, record
-        return str(workload[0]), record
+            return None, None, record
+        return str(workload[0]), program, record
 
-    def _remember(self, key: str, record_json: Any) -> None:
-        trace, seconds, _target, _arguments = record_json
-        latency_s = float(statistics.median(seconds))
-        self._known.setdefault(key, {})[json.dumps(trace, sort_keys=True)] = (latency_s, record_json)
+    def _remember(self, key: str, program: Program, record_json: Any) -> None:
+        if program.latency_s >= FAILED_S:
+            self._failed.setdefault(key, set()).add(program.name)
+            self._known.get(key, {}).pop(program.name, None)
+        else:
+            self._known.setdefault(key, {})[program.name] = (program, record_json)
 
     def best(self, key: str) -> Record | None:
         """Return the fastest record of the kernel with workload hash `key`, or None."""
         known = self._known.get(key)
-        if known is None:
+        if not known:
             return None
-        latency_s, record_json = min(known.values(), key=lambda item: item[0])
-        program = program_of_trace(record_json[0], latency_s=latency_s)
-        assert program is not None
+        program, record_json = min(known.values(), key=lambda item: item[0].latency_s)
         return Record(program, record_json, len(known))
 
     def series(self, key: str) -> list[float]:
         """Return the seconds of all programs measured for the kernel `key`, in the order they were first measured."""
-        return [seconds for seconds, _ in self._known.get(key, {}).values()]
+        return [program.latency_s for program, _ in self._known.get(key, {}).values()]
 
-    def tried(self, key: str) -> list[Any]:
-        """Return the traces (JSON) of all programs measured for the kernel `key`, the fastest first."""
-        known = self._known.get(key, {})
-        return [record_json[0] for _, record_json in sorted(known.values(), key=lambda item: item[0])]
+    def programs(self, key: str) -> list[Program]:
+        """Return all programs measured for the kernel `key`, the fastest first."""
+        return sorted((program for program, _ in self._known.get(key, {}).values()), key=lambda item: item.latency_s)
 
-    def commit(self, workload_json: Any, results: list[tuple[Any, list[float]]]) -> None:
-        """Append measured records (record JSON without seconds, seconds of each repeat) of one workload."""
-        key = str(workload_json[0])
+    def failed(self, key: str) -> frozenset[str]:
+        """Return the names of the programs of the kernel `key` that failed."""
+        return frozenset(self._failed.get(key, ()))
+
+    def commit(self, key: str, workload: Callable[[], Any], results: Sequence[tuple[Any, list[float]]]) -> None:
+        """Append records (record JSON without seconds, seconds of each repeat; FAILED_S = failed) of the kernel `key`.
+
+        `workload` makes its workload in the database's JSON form, which takes long and is only done the first time.
+        """
         if key not in self._workload_line:
+            workload_json = workload()
             append_line(self.folder / WORKLOADS, json.dumps(workload_json))
             self._workload_line[key] = len(self._workload_json)
             self._workload_json.append(workload_json)
@@ -153,6 +165,8 @@ class Records:
             trace, _none, target, arguments = record
             complete = [trace, seconds, target, arguments]
             lines.append(json.dumps([self._workload_line[key], complete]))
-            self._remember(key, complete)
+            program = program_of_trace(trace, latency_s=float(statistics.median(seconds)))
+            assert program is not None
+            self._remember(key, program, complete)
         if lines:
             append_line(self.folder / TUNING, "\n".join(lines))  # forced to disk once, not once a trial

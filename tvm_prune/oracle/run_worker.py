@@ -1,6 +1,7 @@
 """What the run worker does: time kernels and whole modules, and run them on inputs; only numpy and tvm are there."""
 
 import base64
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -53,7 +54,7 @@ def _packed(array: np.ndarray) -> Any:
 
 
 def time_kernels(arguments: Any, emit: Emit) -> Any:
-    """Time the kernels `symbols` of `library` on random buffers of `buffers` ([shape, dtype] each).
+    """Time `kernels` ({symbol, buffers, weight} each) of `library` on random `buffers` ([shape, dtype] each).
 
     The buffer of number `weight` (null = none) is as far from the core as it will be in a network, where other weights
     have passed since it was last read: every call takes another copy of it.
@@ -64,7 +65,7 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     {symbol: [seconds, ...]}.
     """
     library = tvm.runtime.load_module(arguments["library"])
-    rotation = _rotation([_random(shape, dtype) for shape, dtype in arguments["buffers"]], arguments["weight"])
+    rotations = _rotations(arguments["kernels"])
     block_s = arguments["block_s"]
     calls: dict[str, int] = {}
     times: dict[str, list[float]] = {}
@@ -72,6 +73,7 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     speed = _speed(arguments["canary"], block_s)
 
     def block(symbol: str, speed_now: float) -> float:
+        rotation = rotations[symbol]
         if len(rotation) == 1:
             evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
             return float(evaluate(*rotation[0]).results[0]) * speed_now
@@ -83,7 +85,7 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
         return (time.perf_counter() - begin) / (rounds * len(rotation)) * speed_now
 
     now = speed()
-    for symbol in arguments["symbols"]:
+    for symbol, rotation in rotations.items():
         emit({"starting": symbol})
         kernel = library[symbol]
         kernel(*rotation[0])
@@ -112,8 +114,52 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     return {**{symbol: [value] for symbol, value in left_out.items()}, **rounds}
 
 
+# Of the largest value: what different orders of summing, and Winograd's transforms, may differ by.
+_TOLERANCE = 1e-3
+
+
+def disagreeing(arguments: Any, emit: Emit) -> list[str]:
+    """Return those of the kernels `symbols` of `library` that do not compute what the first of them does.
+
+    With a `reference` (path of a library that has a kernel of that name), what that one computes. All run on the same
+    random buffers of `buffers` ([shape, dtype] each); the last is what they write.
+    """
+    library = tvm.runtime.load_module(arguments["library"])
+    *inputs, _ = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
+    shape, dtype = arguments["buffers"][-1]
+
+    def output(kernel: Any) -> np.ndarray:
+        # What a kernel does not write must not look like another's result.
+        buffer = tvm.runtime.tensor(np.full(shape, np.nan if dtype.startswith("float") else -1, dtype))
+        kernel(*inputs, buffer)
+        return np.asarray(buffer.numpy())
+
+    if arguments.get("reference") is None:
+        expected = output(library[arguments["symbols"][0]])
+    else:
+        expected = output(tvm.runtime.load_module(arguments["reference"])["reference"])
+    atol = _TOLERANCE * float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+    return [
+        symbol
+        for symbol in arguments["symbols"]
+        if not np.allclose(output(library[symbol]), expected, rtol=0.0, atol=atol, equal_nan=True)
+    ]
+
+
 # A weight that is smaller is always found in a core's second cache.
 _HOT_BYTES = 128 * 1024
+
+
+def _rotations(kernels: Any) -> dict[str, list[list[Any]]]:
+    """Return the rotation of each kernel by its symbol; those of the same shapes share one."""
+    made: dict[str, list[list[Any]]] = {}
+    found = {}
+    for kernel in kernels:
+        key = json.dumps([kernel["buffers"], kernel["weight"]])
+        if key not in made:
+            made[key] = _rotation([_random(shape, dtype) for shape, dtype in kernel["buffers"]], kernel["weight"])
+        found[kernel["symbol"]] = made[key]
+    return found
 
 
 def _rotation(buffers: list[Any], weight: int | None) -> list[list[Any]]:
@@ -270,6 +316,7 @@ def _stamps(module: "_Loaded", arguments: Any, runs: int) -> dict[str, Any]:
 
 
 FUNCTIONS = {
+    "disagreeing": disagreeing,
     "load": load,
     "run": run,
     "time_kernels": time_kernels,

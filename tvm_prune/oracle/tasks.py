@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relay_passes.weight_form import PLAIN, WeightForm
-from tvm_prune.oracle.forms import forms
+from tvm_prune.oracle.forms import forms, plain_pays
 from tvm_prune.oracle.lower import Lowered
 from tvm_prune.oracle.program import Task
 from tvm_prune.oracle.target import Target
 
-__all__ = ["Kernel", "TaskGraph", "Variant", "anatomy_of", "task_graph"]
+__all__ = ["Kernel", "TaskGraph", "Variant", "anatomy_of", "body_of", "task_graph"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to compute a task: with its weight as it is, or in another form."""
+    """One way to compute a task: with its weight as it is, or in another form; `pays` if it may be the fastest."""
 
     form: WeightForm
     kernel: Kernel
+    pays: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,10 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
     }
     placeholders = _weights_by_call(module)
 
-    variants = {found.key: {PLAIN: Variant(PLAIN, found)} for found in kernels.values()}
+    variants = {
+        found.key: {PLAIN: Variant(PLAIN, found, pays=plain_pays(anatomies[name], target))}
+        for name, found in kernels.items()
+    }
     wanted: dict[tuple[str, WeightForm], str] = {}
     for call, site in enumerate(sites):
         anatomy, name, exact = anatomies[site.kernel], placeholders[call], kernels[site.kernel]
@@ -157,6 +161,15 @@ def anatomy_of(found: Kernel) -> Any:
     if found.key not in _anatomies:
         _anatomies[found.key] = dissect(found.function)
     return _anatomies[found.key]
+
+
+def body_of(found: Kernel) -> Any:
+    """Return what kernels share that differ in the epilogue alone: their spaces hold the same programs."""
+    anatomy = anatomy_of(found)
+    if anatomy.kind == "other":
+        return found.key
+    data, weight, *_, result = (tuple(int(extent) for extent in param.shape) for param in found.function.params)
+    return replace(anatomy, before=(), after=()), data, weight, result
 
 
 def _weights_by_call(module: Any) -> list[str | None]:

@@ -1,75 +1,55 @@
-"""Tuning: enumerate the programs of every kernel without a record, build them in warm workers, measure them alone.
+"""Tuning: which programs of which kernels are worth a trial, in waves, until more of them cannot pay.
 
-All libraries are built first, on every core; then the machine belongs to the measurements. That happens in waves: a
-few programs of every kernel tell which of the kernels that compute the same thing may win, and only these are tried
-further, as long as it helps. What was tried before is in the records and not tried again.
+A few programs of every kernel tell which of the kernels that compute the same thing may win; only these are tried
+further, as long as it helps and the task matters to its model. Kernels that differ from those in their epilogue alone
+take over the fastest programs. What was tried before is on record and not tried again.
 """
 
-import itertools
-import statistics
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tvm_prune.codec import encode
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.records import Records
-from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tasks import Kernel, anatomy_of
-from tvm_prune.oracle.worker import Worker, WorkerDied
+from tvm_prune.oracle.tasks import Kernel, body_of
+from tvm_prune.oracle.trials import Order, Trials
+from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
+from tvm_prune.oracle.worker import Worker
 
-__all__ = ["TuneProgress", "TuneSettings", "Tuner"]
+__all__ = ["Group", "Tuner"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class TuneSettings:
-    """Programs tried for one kernel, seconds of one timed block, finalists timed again in alternating rounds.
-
-    `trials_per_task` is the most for one kernel. The first wave tries `explore_trials` of each, every further one
-    `wave_trials` of those that may still win: of kernels that compute the same thing, those within `promising` times
-    the fastest (half of that margin after each wave), and of these the ones that the last wave made at least
-    `least_gain` faster. A kernel whose record has fewer trials than these rules give it is tuned further: models are
-    compared only at equal depth.
-    """
-
-    trials_per_task: int = 24
-    explore_trials: int = 2
-    wave_trials: int = 3
-    promising: float = 1.25
-    least_gain: float = 0.03
-    block_s: float = 1e-3
-    finalists: int = 3
-    rounds: int = 5
-    build_timeout_s: float = 120.0
-    run_timeout_s: float = 30.0
+# Programs that an order names beside those it wants, for points that turn out to have no schedule.
+_SPARE = 8
 
 
 @dataclass(frozen=True)
-class TuneProgress:
-    """How far tuning is: the stage (build or measure), kernels done and in all, trials so far, the kernel in hand."""
+class Group:
+    """Kernels that compute one task, the plain one first, and how often its model calls one of them.
 
-    stage: str
-    done: int
-    total: int
-    trials: int
-    task: str
+    Those that can hardly win (`hopeless`, by key) are tried only if none of the others works.
+    """
 
+    kernels: tuple[Kernel, ...]
+    weight: int = 1
+    hopeless: frozenset[str] = frozenset()
 
-@dataclass
-class _Built:
-    kernel: Kernel
-    library: Path
-    candidates: list[Any] = field(default_factory=list)
+    @property
+    def key(self) -> str:
+        """The key of the plain kernel."""
+        return self.kernels[0].key
+
+    @property
+    def hopeful(self) -> list[Kernel]:
+        """The kernels worth a trial."""
+        return [kernel for kernel in self.kernels if kernel.key not in self.hopeless]
 
 
 class Tuner:
-    """Keeps the workers of one oracle and fills its records."""
+    """Fills the records of one oracle."""
 
     def __init__(
         self,
@@ -85,42 +65,114 @@ class Tuner:
     ) -> None:
         self.target = target
         self.records = records
-        self.settings = settings
-        self.builders = builders
-        self.objects = objects
-        self.runner = runner
-        self.canary = canary
-        self.progress = progress
-        self.failures: dict[str, Failure] = {}
-        self.trials = 0
-        # Candidates that a space holds up to a limit, and how many were tried in this process, by kernel.
-        self._offered: dict[tuple[str, int], int] = {}
-        self._tried: dict[str, int] = {}
-        self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-tune-")
-        self._number = itertools.count()
+        self._trials = Trials(
+            target,
+            records,
+            settings,
+            builders=builders,
+            objects=objects,
+            runner=runner,
+            canary=canary,
+            progress=progress,
+        )
+        self._names: dict[str, tuple[str, ...]] = {}
+        # Groups whose kernels went through the waves, by the body of the plain one.
+        self._leaders: dict[Any, Group] = {}
+        # Kernels tried in this call.
+        self._touched: set[str] = set()
 
-    def tune(self, groups: Sequence[Sequence[Kernel]]) -> None:
-        """Tune the kernels of each group, which compute the same thing, that lack trials and did not fail before."""
-        most = self.settings.trials_per_task
-        limit = min(most, self.settings.explore_trials)
-        margin = self.settings.promising - 1
-        self._try([kernel for group in groups for kernel in group], limit)
+    @property
+    def settings(self) -> TuneSettings:
+        """The settings of every further trial."""
+        return self._trials.settings
+
+    @settings.setter
+    def settings(self, settings: TuneSettings) -> None:
+        self._trials.settings = settings
+
+    @property
+    def failures(self) -> dict[str, Failure]:
+        """Kernels of which no program works, by key."""
+        return self._trials.failures
+
+    @property
+    def trials(self) -> int:
+        """Programs measured so far."""
+        return self._trials.count
+
+    def close(self) -> None:
+        """Delete what was built for trials."""
+        self._trials.close()
+
+    def tune(self, models: Sequence[Sequence[Group]]) -> None:
+        """Tune the groups of each model that lack trials; kernels that failed before are left alone."""
+        groups = list({group.key: group for model in models for group in model}.values())
+        followers = self._elect(groups)
+        following = {group.key for group in followers}
+        self._waves([group for group in groups if group.key not in following], models)
+        self._follow(followers)
+        self._waves([group for group in followers if not self._depth(group)], models)
+        self._waves([replace(group, hopeless=frozenset()) for group in groups if not self._depth(group)], models)
+        self._trials.compare([kernels for group in groups if (kernels := self._contest(group))])
+        self._touched.clear()
+
+    def _elect(self, groups: Sequence[Group]) -> list[Group]:
+        """Choose the leader of every body, the one with most trials; return the groups that follow one."""
+        for group in groups:
+            body = body_of(group.kernels[0])
+            leader = self._leaders.get(body)
+            if leader is None or self._depth(group) > self._depth(leader):
+                self._leaders[body] = group
+        return [group for group in groups if self._leaders[body_of(group.kernels[0])].key != group.key]
+
+    def _depth(self, group: Group) -> int:
+        return sum(len(self.records.series(kernel.key)) for kernel in group.kernels)
+
+    # --- waves --------------------------------------------------------------------------------------------------------
+
+    def _waves(self, groups: Sequence[Group], models: Sequence[Sequence[Group]]) -> None:
+        settings = self.settings
+        most = settings.trials_per_task
+        limit = min(most, settings.explore_trials)
+        margin = settings.promising - 1
+        self._bring([group.hopeful for group in groups], limit)
         while limit < most:
-            wave = [kernel for group in groups for kernel in self._promising(group, limit, margin)]
-            limit = min(most, limit + self.settings.wave_trials)
+            small = self._small(models)
+            wave = [self._promising(group, limit, margin) for group in groups if group.key not in small]
+            limit = min(most, limit + settings.wave_trials)
             margin /= 2
-            if not wave:
+            if not any(wave):
                 break
-            self._try(wave, limit)
+            self._bring(wave, limit)
 
-    def _promising(self, group: Sequence[Kernel], trials: int, margin: float) -> list[Kernel]:
+    def _small(self, models: Sequence[Sequence[Group]]) -> set[str]:
+        """Return the tasks (keys of their plain kernels) that take next to nothing of every model they are in."""
+        small: set[str] = set()
+        matter: set[str] = set()
+        for model in models:
+            takes_s = {group.key: self._takes_s(group) for group in model}
+            limit_s = self.settings.least_share * sum(takes_s.values())
+            for key, seconds in takes_s.items():
+                (small if seconds < limit_s else matter).add(key)
+        return small - matter
+
+    def _takes_s(self, group: Group) -> float:
+        """Return the seconds of all calls of a task as far as is known; a follower's are its leader's until then."""
+        for known in (group, self._leaders[body_of(group.kernels[0])]):
+            seconds = [min(series) for kernel in known.kernels if (series := self.records.series(kernel.key))]
+            if seconds:
+                return group.weight * min(seconds)
+        return 0.0
+
+    def _promising(self, group: Group, trials: int, margin: float) -> list[Kernel]:
         """Return the kernels of a group that may win if they get more than `trials` trials."""
-        series = {kernel.key: self.records.series(kernel.key)[:trials] for kernel in group}
+        series = {kernel.key: self.records.series(kernel.key)[:trials] for kernel in group.kernels}
         best_s = min((min(seconds) for seconds in series.values() if seconds), default=0.0)
         return [
             kernel
-            for kernel in group
-            if len(series[kernel.key]) == trials
+            for kernel in group.hopeful
+            if series[kernel.key]
+            and len(series[kernel.key]) + len(self._trials.failed(kernel.key)) >= trials
             and min(series[kernel.key]) <= (1 + margin) * best_s
             and self._still_gains(series[kernel.key])
         ]
@@ -130,144 +182,64 @@ class Tuner:
         before = seconds[: -self.settings.wave_trials]
         return not before or min(seconds) <= (1 - self.settings.least_gain) * min(before)
 
-    def _try(self, kernels: Sequence[Kernel], limit: int) -> None:
-        """Bring every kernel to `limit` trials, if its space has so many."""
-        wanted = {}
+    def _bring(self, tasks: Sequence[Sequence[Kernel]], limit: int) -> None:
+        """Bring every kernel of every task to `limit` trials, if its space has so many."""
+        self._run([list(self._orders(kernels, limit)) for kernels in tasks])
+
+    def _orders(self, kernels: Sequence[Kernel], limit: int) -> Iterator[Order]:
         for kernel in kernels:
-            record = self.records.best(kernel.key)
-            if kernel.key in self.failures or kernel.key in wanted:
+            failed = self._trials.failed(kernel.key)
+            missing = limit - len(self.records.series(kernel.key)) - len(failed)
+            if kernel.key in self.failures or missing <= 0:
                 continue
-            if record is None or self._has_more(kernel, record.trials, limit):
-                wanted[kernel.key] = kernel
-        if not wanted:
-            return
-        self.builders.start()
-        self.runner.start()
-        built = self._build_all(list(wanted.values()), limit)
-        self._tried.update(dict.fromkeys(wanted, limit))
-        for number, item in enumerate(built):
-            self._report("measure", number, len(built), item.kernel)
-            self._measure(item)
-        self._report("measure", len(built), len(built), None)
+            known = failed.union(program.name for program in self.records.programs(kernel.key))
+            if names := [name for name in self._points(kernel) if name not in known]:
+                yield Order(kernel, tuple(names[: missing + _SPARE]), missing)
 
-    def close(self) -> None:
-        """Delete the libraries that were built."""
-        self._folder.cleanup()
+    def _points(self, kernel: Kernel) -> tuple[str, ...]:
+        from tvm_prune.oracle.spaces import points
 
-    def _has_more(self, kernel: Kernel, trials: int, limit: int) -> bool:
-        from tvm_prune.oracle.spaces import space_size
+        if kernel.key not in self._names:
+            self._names[kernel.key] = tuple(point.program.name for point in points(kernel.function, self.target))
+        return self._names[kernel.key]
 
-        if trials >= limit:
-            return False
-        if (kernel.key, limit) not in self._offered:
-            self._offered[kernel.key, limit] = space_size(kernel.function, self.target, limit=limit)
-        # A candidate that did not run is no trial: asking for it again would never end.
-        return self._offered[kernel.key, limit] > max(trials, self._tried.get(kernel.key, 0))
-
-    def _report(self, stage: str, done: int, total: int, kernel: Kernel | None) -> None:
-        if self.progress is not None:
-            self.progress(TuneProgress(stage, done, total, self.trials, kernel.shape if kernel else ""))
-
-    def _build_all(self, kernels: list[Kernel], limit: int) -> list[_Built]:
-        built: list[_Built] = []
-        items = self.builders.each(lambda worker, kernel: self._build(worker, kernel, limit), kernels)
-        for done, (kernel, item) in enumerate(zip(kernels, items, strict=True), start=1):
-            self._report("build", done, len(kernels), kernel)
-            if item is not None:
-                built.append(item)
-        return built
-
-    def _build(self, worker: Worker, kernel: Kernel, limit: int) -> _Built | None:
-        import tvm
-
-        # A fresh name each time: the loader would answer a reused path with the old code.
-        library = Path(self._folder.name) / f"task{next(self._number)}.so"
-        arguments = {
-            "module": tvm.ir.save_json(tvm.IRModule({"main": kernel.function})),
-            "key": kernel.key,
-            "target": encode(self.target),
-            "limit": limit,
-            "library": str(library),
-            "objects": str(self.objects.folder),
-            "only": None,
-            # The fastest of what was tried stands for all of it, in the same turns as what is new.
-            "tried": [program_symbol(kernel.key, trace) for trace in self.records.tried(kernel.key)[1:]],
+    def _contest(self, group: Group) -> list[Kernel]:
+        """Return the kernels of a group that are nearly as fast as its fastest, if new trials have put them there."""
+        if self._touched.isdisjoint(kernel.key for kernel in group.kernels):
+            return []
+        best = {
+            kernel.key: record.program.latency_s
+            for kernel in group.kernels
+            if (record := self.records.best(kernel.key))
         }
-        timeout_s = self.settings.build_timeout_s
-        try:
-            return _Built(kernel, library, worker.request("build_task", arguments, timeout_s=timeout_s))
-        except WorkerDied as error:
-            text = str(error)
-        # One candidate may have brought all down: build each alone and keep the good ones.
-        try:
-            count = worker.request("count_candidates", arguments, timeout_s=timeout_s)
-        except WorkerDied:
-            count = 0
-        good = []
-        for index in range(count):
-            try:
-                probe = {**arguments, "only": [index], "library": str(library.with_suffix(f".{index}.so"))}
-                worker.request("build_task", probe, timeout_s=timeout_s / 4)
-            except WorkerDied as error:
-                text = str(error)
-            else:
-                good.append(index)
-        if good:
-            arguments["only"] = good
-            try:
-                return _Built(kernel, library, worker.request("build_task", arguments, timeout_s=timeout_s))
-            except WorkerDied as error:
-                text = str(error)
-        self.failures[kernel.key] = Failure(stage="build", message=text)
-        return None
+        limit_s = self.settings.contest_margin * min(best.values(), default=0.0)
+        close = [kernel for kernel in group.kernels if best.get(kernel.key, limit_s + 1) <= limit_s]
+        return close if len(close) > 1 else []
 
-    def _measure(self, item: _Built) -> None:
-        """Time the candidates of one library; one that crashes or hangs is left out and the rest goes on."""
-        remaining = [candidate["symbol"] for candidate in item.candidates]
-        times: dict[str, list[float]] = {}
-        message = "no candidate ran"
-        buffers = [[[int(extent) for extent in param.shape], str(param.dtype)] for param in item.kernel.function.params]
-        started: list[str] = []
+    def _run(self, batches: Sequence[Sequence[Order]]) -> None:
+        self._touched.update(order.kernel.key for batch in batches for order in batch)
+        self._trials.run(batches)
 
-        def note(event: Any) -> None:
-            if "starting" in event:
-                started.append(event["starting"])
-            else:
-                times[event["symbol"]] = event["times_s"]
-                self.trials += 1
+    # --- followers ----------------------------------------------------------------------------------------------------
 
-        while remaining:
-            started.clear()
-            request = {
-                "library": str(item.library),
-                "symbols": remaining,
-                "buffers": buffers,
-                "weight": None if anatomy_of(item.kernel).kind == "other" else 1,
-                "block_s": self.settings.block_s,
-                "finalists": self.settings.finalists,
-                "rounds": self.settings.rounds,
-                "canary": None if self.canary is None else self.canary.yardstick,
-            }
-            try:
-                final = self.runner.request("time_kernels", request, timeout_s=self.settings.run_timeout_s, emit=note)
-            except WorkerDied as error:
-                if not started:
-                    message = str(error)  # the library itself is at fault: asking again would not end
-                    break
-                in_flight = started[-1]
-                message = f"{in_flight}: {error}"
-                self.trials += in_flight not in times
-                times.pop(in_flight, None)  # it ran before it crashed
-                remaining = [name for name in remaining if name not in times and name != in_flight]
-                continue
-            times.update(final)
-            break
-        item.library.unlink(missing_ok=True)
-        best = sorted(times, key=lambda symbol: statistics.median(times[symbol]))
-        # The fastest program's object is linked into every module that runs it.
-        self.objects.drop(candidate["symbol"] for candidate in item.candidates if candidate["symbol"] not in best[:1])
-        if not times:
-            self.failures[item.kernel.key] = Failure(stage="run", message=message)
-            return
-        record_of = {candidate["symbol"]: candidate["record"] for candidate in item.candidates}
-        self.records.commit(item.kernel.workload_json(), [(record_of[name], times[name]) for name in best])
+    def _follow(self, groups: Sequence[Group]) -> None:
+        """Try the fastest programs of each group's leader."""
+        batches: list[list[Order]] = []
+        for group in groups:
+            batches.append([])
+            leader = self._leaders[body_of(group.kernels[0])]
+            alike = {body_of(kernel): kernel for kernel in group.kernels}
+            best = {kernel.key: min(series) for kernel in leader.kernels if (series := self.records.series(kernel.key))}
+            for led in leader.kernels:
+                kernel = alike.get(body_of(led))
+                if kernel is None or led.key not in best or kernel.key in self.failures:
+                    continue
+                if best[led.key] > self.settings.follow_margin * min(best.values()):
+                    continue
+                known = self._trials.failed(kernel.key).union(item.name for item in self.records.programs(kernel.key))
+                fastest = [program.name for program in self.records.programs(led.key)]
+                wanted = fastest[: min(self.settings.follow_trials, self.settings.trials_per_task)]
+                points = set(self._points(kernel))
+                if names := [name for name in wanted if name in points and name not in known]:
+                    batches[-1].append(Order(kernel, tuple(names), len(names)))
+        self._run(batches)

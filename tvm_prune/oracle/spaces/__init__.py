@@ -1,53 +1,53 @@
 """Program spaces: small sets of schedules worth measuring for one kind of kernel, enumerated, not sampled."""
 
 import logging
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tvm_prune.oracle.spaces import dense, direct_conv, loops, winograd
 from tvm_prune.oracle.spaces.anatomy import Anatomy, dissect
-from tvm_prune.oracle.spaces.candidate import Candidate
+from tvm_prune.oracle.spaces.candidate import Candidate, Point
 from tvm_prune.oracle.target import Target
 
-__all__ = ["SPACES", "enumerate_candidates", "space_size"]
+__all__ = ["SPACES", "enumerate_candidates", "points", "schedule_points"]
 
 _MODULES = (direct_conv, winograd, dense, loops)
 
 _log = logging.getLogger(__name__)
 
-_SPACES: dict[str, Callable[[Any, Anatomy, Target], Iterator[Callable[[], Candidate]]]] = {
-    kind: space.candidates for space in _MODULES for kind in space.KINDS
+_SPACES: dict[str, Callable[[Any, Anatomy, Target], Iterator[Point]]] = {
+    kind: space.points for space in _MODULES for kind in space.KINDS
 }
 
 # Name -> version, part of the key of every record: raise a space's VERSION when its programs change.
 SPACES = {space.NAME: space.VERSION for space in _MODULES}
 
 
-def enumerate_candidates(function: Any, target: Target, *, limit: int) -> list[Candidate]:
-    """Return at most `limit` scheduled forms of `function`, the likeliest first.
+def points(function: Any, target: Target) -> Iterator[Point]:
+    """Yield the programs that may run `function`, the likeliest first."""
+    anatomy = dissect(function)
+    return _SPACES[anatomy.kind](function, anatomy, target)
 
-    A point that cannot be scheduled is left out. Raises ScheduleError if none can.
-    """
+
+def schedule_points(chosen: Iterable[Point], *, limit: int) -> list[Candidate]:
+    """Schedule the first `limit` points that can be scheduled. Raises ScheduleError if none of those tried can."""
     from tvm.s_tir import ScheduleError
 
-    anatomy = dissect(function)
     found: list[Candidate] = []
     refused: ScheduleError | None = None
-    for make in _SPACES[anatomy.kind](function, anatomy, target):
+    for point in chosen:
         if len(found) == limit:
             break
         try:
-            found.append(make())
+            found.append(point.candidate())
         except ScheduleError as error:
-            _log.debug("a point of the space of a %s kernel cannot be scheduled: %s", anatomy.kind, error)
+            _log.debug("this program cannot be scheduled: %s: %s", point.program.name, error)
             refused = error
     if refused is not None and not found:
         raise refused
     return found
 
 
-def space_size(function: Any, target: Target, *, limit: int) -> int:
-    """Return how many points the space of `function` has, counted up to `limit`."""
-    anatomy = dissect(function)
-    return sum(1 for _ in islice(_SPACES[anatomy.kind](function, anatomy, target), limit))
+def enumerate_candidates(function: Any, target: Target, *, limit: int) -> list[Candidate]:
+    """Return at most `limit` scheduled forms of `function`, the likeliest first; see `schedule_points`."""
+    return schedule_points(points(function, target), limit=limit)

@@ -1,13 +1,14 @@
-"""One point of a program space: a schedule and the description that travels with its trace."""
+"""One point of a program space: the description of a program, how to schedule it, and the schedule."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm_prune.codec import decode, dumps
 from tvm_prune.oracle.program import Program
 
-__all__ = ["PROGRAM_ATTRIBUTE", "Candidate", "copy_border", "divisors", "program_of_trace", "tag"]
+__all__ = ["PROGRAM_ATTRIBUTE", "Candidate", "Point", "copy_border", "divisors", "program_of_trace"]
 
 PROGRAM_ATTRIBUTE = "tvm_prune.program"
 
@@ -18,6 +19,20 @@ class Candidate:
 
     schedule: Any
     program: Program
+
+
+@dataclass(frozen=True)
+class Point:
+    """A program of a space before it is scheduled; `schedule` makes its tvm Schedule or raises ScheduleError."""
+
+    program: Program
+    schedule: Callable[[], Any]
+
+    def candidate(self) -> Candidate:
+        """Schedule it and write the program into the trace, which by itself holds splits without their loops' roles."""
+        schedule = self.schedule()
+        schedule.annotate(schedule.get_sblock("root"), PROGRAM_ATTRIBUTE, dumps(self.program))
+        return Candidate(schedule, self.program)
 
 
 def divisors(number: int, *, at_most: int | None = None) -> list[int]:
@@ -34,14 +49,8 @@ def copy_border(schedule: Any, pad: Any, at: Any, lanes: int) -> None:
         schedule.vectorize(channel)
 
 
-def tag(schedule: Any, program: Program) -> Candidate:
-    """Write `program` into the schedule's trace: a reloaded trace only holds splits, without their loops' roles."""
-    schedule.annotate(schedule.get_sblock("root"), PROGRAM_ATTRIBUTE, dumps(program))
-    return Candidate(schedule, program)
-
-
 def program_of_trace(trace_json: Any, *, latency_s: float) -> Program | None:
-    """Return the program that `tag` wrote into a trace (its JSON form) with `latency_s`; None for a foreign trace."""
+    """Return the program, with `latency_s`, that is written in a trace (its JSON form); None for a foreign trace."""
     for name, inputs, attributes, _outputs in trace_json[0]:
         if name == "Annotate" and attributes == [PROGRAM_ATTRIBUTE]:
             # The trace's JSON puts the text between quotes without escaping what is inside.

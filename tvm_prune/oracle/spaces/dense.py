@@ -4,16 +4,17 @@ Output columns are tiled into `vectors` x `lanes` accumulators; the depth runs i
 run in parallel over column tiles, so that each thread streams its own part of the weights.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from tvm_prune.oracle.program import Axis, Program
 from tvm_prune.oracle.spaces.anatomy import Anatomy
-from tvm_prune.oracle.spaces.candidate import Candidate, divisors, tag
+from tvm_prune.oracle.spaces.candidate import Point, divisors
 from tvm_prune.oracle.target import Target
 
-__all__ = ["KINDS", "NAME", "VERSION", "candidates"]
+__all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "dense"
 VERSION = 1
@@ -23,8 +24,8 @@ KINDS = ("dense",)
 _SERIAL_WEIGHTS = 100_000
 
 
-def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
-    """Yield a maker of each point of the space for `function`, the likeliest first."""
+def points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Point]:
+    """Yield the points of the space for `function`, the likeliest first."""
     *_, wide, depth = anatomy.extents
     exact = wide == anatomy.channels
     usable = divisors(wide, at_most=target.lanes)
@@ -36,14 +37,32 @@ def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Call
             if variants == ["parallel"] and wide * depth <= _SERIAL_WEIGHTS:
                 variants.append("serial")
             for variant in variants:
-                yield partial(_schedule, function, anatomy, variant, lanes, vectors)
+                schedule = partial(_schedule, function, anatomy, variant, lanes, vectors)
+                yield Point(_program(anatomy, variant, lanes, vectors), schedule)
 
 
-def _schedule(function: Any, anatomy: Anatomy, variant: str, lanes: int, vectors: int) -> Candidate:
+def _program(anatomy: Anatomy, variant: str, lanes: int, vectors: int) -> Program:
+    *rows, wide, depth = anatomy.extents
+    row_count, tiles = math.prod(rows), wide // (vectors * lanes)
+    return Program(
+        space=NAME,
+        space_version=VERSION,
+        variant=variant,
+        axes={
+            "out_c": Axis(extent=anatomy.channels, padded_extent=wide, factors=(tiles, vectors, lanes)),
+            "h": Axis(extent=row_count, padded_extent=row_count, factors=(row_count,)),
+            "in_c": Axis(extent=depth, padded_extent=depth, factors=(depth,)),
+        },
+        lanes=lanes,
+        parallel=tiles if variant == "parallel" else 1,
+        latency_s=0.0,
+    )
+
+
+def _schedule(function: Any, anatomy: Anatomy, variant: str, lanes: int, vectors: int) -> Any:
     from tvm.s_tir import Schedule
 
-    *rows_extent, wide, depth = anatomy.extents
-    exact = wide == anatomy.channels
+    exact = anatomy.computed_channels == anatomy.channels
     schedule = Schedule(function)
     for name in anatomy.before:
         schedule.compute_inline(schedule.get_sblock(name))
@@ -57,13 +76,11 @@ def _schedule(function: Any, anatomy: Anatomy, variant: str, lanes: int, vectors
     row = schedule.fuse(*rows) if len(rows) > 1 else rows[0]
     schedule.vectorize(lane)
     schedule.unroll(vector)
-    parallel = 1
     if exact:
         schedule.reorder(tile, row)
         schedule.reverse_compute_at(out, row, preserve_unit_loops=True)
         if variant == "parallel":
             schedule.parallel(tile)
-            parallel = wide // (vectors * lanes)
     else:
         schedule.reverse_compute_at(out, row, preserve_unit_loops=True)
     if anatomy.after:
@@ -72,22 +89,4 @@ def _schedule(function: Any, anatomy: Anatomy, variant: str, lanes: int, vectors
     if int(schedule.get(out_column).extent) <= 64:
         schedule.vectorize(out_column)
     schedule.decompose_reduction(product, k)
-    row_count = 1
-    for extent in rows_extent:
-        row_count *= extent
-    program = Program(
-        space=NAME,
-        space_version=VERSION,
-        variant=variant,
-        axes={
-            "out_c": Axis(
-                extent=anatomy.channels, padded_extent=wide, factors=(wide // (vectors * lanes), vectors, lanes)
-            ),
-            "h": Axis(extent=row_count, padded_extent=row_count, factors=(row_count,)),
-            "in_c": Axis(extent=depth, padded_extent=depth, factors=(depth,)),
-        },
-        lanes=lanes,
-        parallel=parallel,
-        latency_s=0.0,
-    )
-    return tag(schedule, program)
+    return schedule

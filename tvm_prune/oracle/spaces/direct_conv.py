@@ -20,7 +20,7 @@ A kernel whose channels are padded (relay_passes/choose_forms.py) computes all o
 that one store of the exact count follows; its tail needs no condition.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -28,10 +28,10 @@ from typing import Any
 
 from tvm_prune.oracle.program import Axis, Program
 from tvm_prune.oracle.spaces.anatomy import Anatomy
-from tvm_prune.oracle.spaces.candidate import Candidate, copy_border, divisors, tag
+from tvm_prune.oracle.spaces.candidate import Point, copy_border, divisors
 from tvm_prune.oracle.target import Target
 
-__all__ = ["KINDS", "NAME", "VERSION", "candidates"]
+__all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "direct_conv"
 VERSION = 2
@@ -44,8 +44,8 @@ _WORTH_TRYING = 1.5
 
 
 @dataclass(frozen=True)
-class _Point:
-    """One point of the space; the fields are those of the list above."""
+class _Choice:
+    """The choices behind one point of the space; the fields are those of the list above."""
 
     lanes: int
     vectors: int
@@ -69,17 +69,18 @@ class _Point:
         return " ".join(words)
 
 
-def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
-    """Yield a maker of each point of the space for `function`, the likeliest first."""
-    points = list(_points(function, anatomy, target))
-    expected = {point: _expected(point, anatomy, target) for point in points}
+def points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Point]:
+    """Yield the points of the space for `function`, the likeliest first."""
+    choices = list(_choices(function, anatomy, target))
+    expected = {choice: _expected(choice, anatomy, target) for choice in choices}
     limit = _WORTH_TRYING * min(expected.values(), default=0.0)
-    for point in sorted(points, key=expected.__getitem__):
-        if expected[point] <= limit:
-            yield partial(_schedule, function, anatomy, target, point)
+    for choice in sorted(choices, key=expected.__getitem__):
+        if expected[choice] <= limit:
+            schedule = partial(_schedule, function, anatomy, target, choice)
+            yield Point(_program(anatomy, target, choice), schedule)
 
 
-def _points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Point]:
+def _choices(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Choice]:
     batch, height, width, wide, *reduction = anatomy.extents
     exact = wide == anatomy.channels
     macs = batch * height * width * wide
@@ -102,7 +103,7 @@ def _points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Point]
                 shares.append("serial")
         for share, border in product(shares, borders):
             for order in _orders(anatomy, share, exact, batch * height // rows):
-                yield _Point(lanes, vectors, rows, columns, share, order, border)
+                yield _Choice(lanes, vectors, rows, columns, share, order, border)
 
 
 def _orders(anatomy: Anatomy, share: str, exact: bool, row_tiles: int) -> tuple[str, ...]:
@@ -132,25 +133,47 @@ def _tiles(function: Any, anatomy: Anatomy, target: Target) -> Iterator[tuple[in
             yield lanes, vectors, rows, columns
 
 
-def _expected(point: _Point, anatomy: Anatomy, target: Target) -> float:
-    """Return the expected cost of a point against others of the same kernel, before anything is measured."""
-    pixels = point.rows * point.columns
+def _expected(choice: _Choice, anatomy: Anatomy, target: Target) -> float:
+    """Return the expected cost of a choice against others of the same kernel, before anything is measured."""
+    pixels = choice.rows * choice.columns
     # Full vectors; enough accumulators to hide latency; loads that keep up with the multiplications.
-    cost = target.lanes / point.lanes
-    cost *= max(1.0, 8 / point.accumulators)
+    cost = target.lanes / choice.lanes
+    cost *= max(1.0, 8 / choice.accumulators)
     if anatomy.kind == "depthwise":
         # An input serves one output channel only: wide vectors save nothing, columns share their inputs.
-        cost *= 1 + 0.1 * (point.vectors - 1) + 0.2 * (point.rows - 1)
-        return cost * (1.3 if point.border == "copied" else 1.0)
-    loads = (point.vectors + pixels) / (point.vectors * pixels)
+        cost *= 1 + 0.1 * (choice.vectors - 1) + 0.2 * (choice.rows - 1)
+        return cost * (1.3 if choice.border == "copied" else 1.0)
+    loads = (choice.vectors + pixels) / (choice.vectors * pixels)
     return cost * (1 + 0.3 * loads)
 
 
-def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) -> Candidate:
+def _program(anatomy: Anatomy, target: Target, choice: _Choice) -> Program:
+    batch, height, width, wide, *reduction = anatomy.extents
+    lanes, vectors, rows, columns = choice.lanes, choice.vectors, choice.rows, choice.columns
+    tiles = wide // (vectors * lanes)
+    items = batch * height // rows * (tiles if wide == anatomy.channels else 1)
+    parallel = {"serial": 1, "items": items}.get(choice.share, target.threads)
+    return Program(
+        space=NAME,
+        space_version=VERSION,
+        variant=choice.variant,
+        axes={
+            "out_c": Axis(extent=anatomy.channels, padded_extent=wide, factors=(tiles, vectors, lanes)),
+            "h": Axis(extent=height, padded_extent=height, factors=(height // rows, rows)),
+            "w": Axis(extent=width, padded_extent=width, factors=(width // columns, columns)),
+            "in_c": Axis(extent=reduction[-1], padded_extent=reduction[-1], factors=(reduction[-1],)),
+        },
+        lanes=lanes,
+        parallel=parallel,
+        latency_s=0.0,
+    )
+
+
+def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) -> Any:
     from tvm.s_tir import Schedule
 
-    _, height, width, wide, *reduction = anatomy.extents
-    lanes, vectors, rows, columns = point.lanes, point.vectors, point.rows, point.columns
+    *_, wide, _, _, _ = anatomy.extents
+    lanes, vectors, rows, columns = choice.lanes, choice.vectors, choice.rows, choice.columns
     exact = wide == anatomy.channels
     schedule = Schedule(function)
     conv = schedule.get_sblock(anatomy.anchor)
@@ -168,14 +191,14 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     within = (*inner, row, column, vector, lane)
     schedule.reorder(n, row_tile, column_tile, channel_tile, *within)
     tile_rows = schedule.fuse(n, row_tile)
-    outer, tile_rows, channel_tile = _share(schedule, point, target.threads, tile_rows, channel_tile)
+    outer, tile_rows, channel_tile = _share(schedule, choice, target.threads, tile_rows, channel_tile)
     if not exact:
         schedule.reorder(tile_rows, column_tile, channel_tile)
-    elif point.order == "weights":
+    elif choice.order == "weights":
         schedule.reorder(channel_tile, tile_rows, column_tile)
     else:
         schedule.reorder(tile_rows, channel_tile, column_tile)
-    if point.share == "items":
+    if choice.share == "items":
         outer = schedule.fuse(tile_rows, channel_tile) if exact else tile_rows
 
     schedule.reverse_compute_at(out, column_tile, preserve_unit_loops=True)
@@ -192,40 +215,23 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     else:
         schedule.vectorize(out_channel)
     for pad in pads:
-        if point.border == "inline":
+        if choice.border == "inline":
             schedule.compute_inline(pad)
             continue
         copy_border(schedule, pad, outer, target.lanes)
-    parallel = 1 if point.share == "serial" else int(schedule.get(outer).extent)
-    if parallel > 1:
+    if choice.share != "serial" and int(schedule.get(outer).extent) > 1:
         schedule.parallel(outer)
     schedule.decompose_reduction(conv, inner[0])
     if anatomy.kind == "depthwise":
         schedule.unroll(inner[1])  # neighbours in a row share most of their inputs, which then stay in registers
-    program = Program(
-        space=NAME,
-        space_version=VERSION,
-        variant=point.variant,
-        axes={
-            "out_c": Axis(
-                extent=anatomy.channels, padded_extent=wide, factors=(wide // (vectors * lanes), vectors, lanes)
-            ),
-            "h": Axis(extent=height, padded_extent=height, factors=(height // rows, rows)),
-            "w": Axis(extent=width, padded_extent=width, factors=(width // columns, columns)),
-            "in_c": Axis(extent=reduction[-1], padded_extent=reduction[-1], factors=(reduction[-1],)),
-        },
-        lanes=lanes,
-        parallel=parallel,
-        latency_s=0.0,
-    )
-    return tag(schedule, program)
+    return schedule
 
 
-def _share(schedule: Any, point: _Point, threads: int, tile_rows: Any, channel_tile: Any) -> tuple[Any, Any, Any]:
+def _share(schedule: Any, choice: _Choice, threads: int, tile_rows: Any, channel_tile: Any) -> tuple[Any, Any, Any]:
     """Cut the threads' shares off; return (loop of the shares, row tiles, channel tiles) of one share."""
-    if point.share == "channels":
+    if choice.share == "channels":
         share, channel_tile = schedule.split(channel_tile, [threads, None])
         schedule.reorder(share, tile_rows)
         return share, tile_rows, channel_tile
-    share, tile_rows = schedule.split(tile_rows, [threads if point.share == "rows" else 1, None])
+    share, tile_rows = schedule.split(tile_rows, [threads if choice.share == "rows" else 1, None])
     return share, tile_rows, channel_tile

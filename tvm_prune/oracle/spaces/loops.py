@@ -4,16 +4,17 @@ Element-wise producers are inlined; every block that stays gets its last spatial
 outer spatial loops run in parallel or on one thread.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from tvm_prune.oracle.program import Axis, Program
 from tvm_prune.oracle.spaces.anatomy import Anatomy
-from tvm_prune.oracle.spaces.candidate import Candidate, divisors, tag
+from tvm_prune.oracle.spaces.candidate import Point, divisors
 from tvm_prune.oracle.target import Target
 
-__all__ = ["KINDS", "NAME", "VERSION", "candidates"]
+__all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "loops"
 VERSION = 1
@@ -23,18 +24,31 @@ KINDS = ("other",)
 _SERIAL_ELEMENTS = 16_384
 
 
-def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
-    """Yield makers of the plain, vectorised and parallel forms of `function`."""
-    elements = 1
-    for extent in function.params[-1].shape:
-        elements *= int(extent)
-    yield partial(_schedule, function, anatomy, target, "plain")
-    yield partial(_schedule, function, anatomy, target, "vector")
-    if target.threads > 1 and elements > _SERIAL_ELEMENTS // 4:
-        yield partial(_schedule, function, anatomy, target, "parallel")
+def points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Point]:
+    """Yield the plain, the vectorised and the parallel form of `function`."""
+    extents = [int(extent) for extent in function.params[-1].shape]
+    variants = ["plain", "vector"]
+    if target.threads > 1 and math.prod(extents) > _SERIAL_ELEMENTS // 4:
+        variants.append("parallel")
+    for variant in variants:
+        yield Point(_program(extents, target, variant), partial(_schedule, function, anatomy, target, variant))
 
 
-def _schedule(function: Any, anatomy: Anatomy, target: Target, variant: str) -> Candidate:
+def _program(extents: list[int], target: Target, variant: str) -> Program:
+    width = extents[-1] if extents else 1
+    lanes = 1 if variant == "plain" else divisors(width, at_most=4 * target.lanes)[-1]
+    return Program(
+        space=NAME,
+        space_version=VERSION,
+        variant=variant,
+        axes={"out_c": Axis(extent=width, padded_extent=width, factors=(width // lanes, lanes))},
+        lanes=lanes,
+        parallel=math.prod(extents) // lanes if variant == "parallel" else 1,
+        latency_s=0.0,
+    )
+
+
+def _schedule(function: Any, anatomy: Anatomy, target: Target, variant: str) -> Any:
     from tvm.s_tir import Schedule, ScheduleError
 
     schedule = Schedule(function)
@@ -44,7 +58,6 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, variant: str) -> 
         except ScheduleError:
             continue  # a reduction or an opaque block stays a stage of its own
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
-    parallel, lanes = 1, 1
     for block in blocks if variant != "plain" else []:
         kinds = [int(var.iter_type) for var in schedule.get(block).iter_vars]
         loops = schedule.get_loops(block)
@@ -62,18 +75,7 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, variant: str) -> 
         schedule.vectorize(lane)
         fused = schedule.fuse(*outer, tile) if outer else tile
         if variant == "parallel":
-            parallel = int(schedule.get(fused).extent)
             schedule.parallel(fused)
         if reduction:
             schedule.decompose_reduction(block, reduction[0])
-    width = int(function.params[-1].shape[-1]) if len(function.params[-1].shape) else 1
-    program = Program(
-        space=NAME,
-        space_version=VERSION,
-        variant=variant,
-        axes={"out_c": Axis(extent=width, padded_extent=width, factors=(width // lanes, lanes))},
-        lanes=lanes,
-        parallel=parallel,
-        latency_s=0.0,
-    )
-    return tag(schedule, program)
+    return schedule

@@ -14,7 +14,7 @@ transform back, unrolled, with the inlined epilogue. What varies:
                    inline    zero padding becomes a condition at the load
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -23,10 +23,10 @@ from typing import Any
 from relay_passes.winograd_matrices import input_vector
 from tvm_prune.oracle.program import Axis, Program
 from tvm_prune.oracle.spaces.anatomy import Anatomy
-from tvm_prune.oracle.spaces.candidate import Candidate, copy_border, divisors, tag
+from tvm_prune.oracle.spaces.candidate import Point, copy_border, divisors
 from tvm_prune.oracle.target import Target
 
-__all__ = ["KINDS", "NAME", "VERSION", "candidates"]
+__all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "winograd"
 VERSION = 1
@@ -50,8 +50,8 @@ _SHARED_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True)
-class _Point:
-    """One point of the space; the fields are those of the list above."""
+class _Choice:
+    """The choices behind one point of the space; the fields are those of the list above."""
 
     vectors: int
     rows: int
@@ -66,14 +66,14 @@ class _Point:
         return " ".join([*words, "inline"] if self.border == "inline" else words)
 
 
-def candidates(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Callable[[], Candidate]]:
-    """Yield a maker of each point of the space for `function`, the likeliest first."""
-    points = sorted(_points(anatomy, target), key=lambda point: _expected(point, anatomy, target))
-    for point in points:
-        yield partial(_schedule, function, anatomy, target, point)
+def points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Point]:
+    """Yield the points of the space for `function`, the likeliest first."""
+    for choice in sorted(_choices(anatomy, target), key=_expected):
+        schedule = partial(_schedule, function, anatomy, target, choice)
+        yield Point(_program(function, anatomy, target, choice), schedule)
 
 
-def _points(anatomy: Anatomy, target: Target) -> Iterator[_Point]:
+def _choices(anatomy: Anatomy, target: Target) -> Iterator[_Choice]:
     side, _, tile_rows, tile_columns, wide, depth = anatomy.extents
     exact = wide == anatomy.channels
     lanes = anatomy.packed
@@ -91,28 +91,68 @@ def _points(anatomy: Anatomy, target: Target) -> Iterator[_Point]:
             for group in divisors(share_rows):
                 group_bytes = 4 * side * side * group * tile_columns * (wide + depth)
                 if group % rows == 0 and (group == rows or group_bytes <= _GROUP_BYTES):
-                    yield _Point(vectors, rows, columns, group, "rows", border)
+                    yield _Choice(vectors, rows, columns, group, "rows", border)
             if exact and wide // (lanes * vectors) % target.threads == 0 and weight_bytes >= _SHARED_BYTES:
-                yield _Point(vectors, rows, columns, tile_rows, "channels", border)
+                yield _Choice(vectors, rows, columns, tile_rows, "channels", border)
         if target.threads == 1 or macs <= _SERIAL_MACS:
             for group in divisors(tile_rows):
                 group_bytes = 4 * side * side * group * tile_columns * (wide + depth)
                 if group % rows == 0 and (group == rows or group_bytes <= _GROUP_BYTES):
-                    yield _Point(vectors, rows, columns, group, "serial", border)
+                    yield _Choice(vectors, rows, columns, group, "serial", border)
 
 
-def _expected(point: _Point, anatomy: Anatomy, target: Target) -> float:
-    """Return the expected cost of a point against others of the same kernel, before anything is measured."""
-    pixels = point.rows * point.columns
-    cost = max(1.0, 8 / (pixels * point.vectors))
-    return cost * (1 + 0.3 * (point.vectors + pixels) / (point.vectors * pixels))
+def _expected(choice: _Choice) -> float:
+    """Return the expected cost of a choice against others of the same kernel, before anything is measured."""
+    pixels = choice.rows * choice.columns
+    cost = max(1.0, 8 / (pixels * choice.vectors))
+    return cost * (1 + 0.3 * (choice.vectors + pixels) / (choice.vectors * pixels))
 
 
-def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) -> Candidate:
+def _program(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) -> Program:
+    side, _, tile_rows, tile_columns, wide, depth = anatomy.extents
+    batch, height, width, _ = (int(extent) for extent in function.params[-1].shape)
+    tile, lanes = side - 2, anatomy.packed
+    shares = target.threads if choice.share == "channels" else _shares(choice, tile_rows, target)
+    return Program(
+        space=NAME,
+        space_version=VERSION,
+        variant=choice.variant,
+        axes={
+            "out_c": Axis(
+                extent=anatomy.channels,
+                padded_extent=wide,
+                factors=(wide // (choice.vectors * lanes), choice.vectors, lanes),
+            ),
+            "h": Axis(
+                extent=batch * height,
+                padded_extent=tile_rows * tile,
+                factors=(tile_rows // choice.rows, choice.rows, tile),
+            ),
+            "w": Axis(
+                extent=width,
+                padded_extent=tile_columns * tile,
+                factors=(tile_columns // choice.columns, choice.columns, tile),
+            ),
+            "in_c": Axis(extent=depth, padded_extent=depth, factors=(depth,)),
+        },
+        lanes=lanes,
+        parallel=shares,
+        latency_s=0.0,
+    )
+
+
+def _shares(choice: _Choice, tile_rows: int, target: Target) -> int:
+    """Return into how many bands the tile rows are cut."""
+    if choice.share == "serial":
+        return 1
+    return target.threads if tile_rows % target.threads == 0 else tile_rows
+
+
+def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) -> Any:
     from tvm.s_tir import Schedule
 
     side, _, tile_rows, tile_columns, wide, depth = anatomy.extents
-    batch, height, width, _ = (int(extent) for extent in function.params[-1].shape)
+    batch = int(function.params[-1].shape[0])
     tile, lanes, exact = side - 2, anatomy.packed, wide == anatomy.channels
     schedule = Schedule(function)
     for name in (*anatomy.before, *anatomy.after[:-1]):
@@ -128,14 +168,12 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     chunk, lane = schedule.split(k, [None, lanes])
     schedule.reorder(n, down, across, chunk, pixel_row, pixel_column, lane)
     down = schedule.fuse(n, down)
-    if point.share == "channels":
+    if choice.share == "channels":
         outer, chunk = schedule.split(chunk, [target.threads, None])
         schedule.reorder(outer, down, across, chunk)
         stages = outer
     else:
-        even = tile_rows % target.threads == 0
-        shares = 1 if point.share == "serial" else target.threads if even else tile_rows
-        outer, stages, _ = schedule.split(down, [shares, None, point.group])
+        outer, stages, _ = schedule.split(down, [_shares(choice, tile_rows, target), None, choice.group])
     schedule.set_scope(tiles_out, 0, "local")
     schedule.reverse_compute_at(out, chunk if exact else across, preserve_unit_loops=True)
     *_, out_row, out_column, out_channel = schedule.get_loops(out)
@@ -151,52 +189,25 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, point: _Point) ->
     schedule.vectorize(lane)
 
     schedule.compute_at(products, stages, preserve_unit_loops=True)
-    parallel = int(schedule.get(outer).extent)
-    if parallel > 1:
+    if int(schedule.get(outer).extent) > 1:
         schedule.parallel(outer)
     # Last of all that looks at the frame: the initialisation that it splits off is one writer too many for the rest.
-    _multiply(schedule, products, point, lanes)
-    source = None if point.share == "channels" else stages
+    _multiply(schedule, products, choice, lanes)
+    source = None if choice.share == "channels" else stages
     padded_at = _transform_input(schedule, tiles_in, rows_in, patch, source, input_vector(depth, lanes))
-    if point.border == "inline":
+    if choice.border == "inline":
         schedule.compute_inline(pad)
     else:
         copy_border(schedule, pad, outer if source is not None else padded_at, target.lanes)
-    program = Program(
-        space=NAME,
-        space_version=VERSION,
-        variant=point.variant,
-        axes={
-            "out_c": Axis(
-                extent=anatomy.channels,
-                padded_extent=wide,
-                factors=(wide // (point.vectors * lanes), point.vectors, lanes),
-            ),
-            "h": Axis(
-                extent=batch * height,
-                padded_extent=tile_rows * tile,
-                factors=(tile_rows // point.rows, point.rows, tile),
-            ),
-            "w": Axis(
-                extent=width,
-                padded_extent=tile_columns * tile,
-                factors=(tile_columns // point.columns, point.columns, tile),
-            ),
-            "in_c": Axis(extent=depth, padded_extent=depth, factors=(depth,)),
-        },
-        lanes=lanes,
-        parallel=parallel,
-        latency_s=0.0,
-    )
-    return tag(schedule, program)
+    return schedule
 
 
-def _multiply(schedule: Any, products: Any, point: _Point, lanes: int) -> None:
+def _multiply(schedule: Any, products: Any, choice: _Choice, lanes: int) -> None:
     """Tile the matrix products of all places; their accumulators are registers."""
     *_, y, x, down, across, k, depth = schedule.get_loops(products)
-    channel_tile, vector, lane = schedule.split(k, [None, point.vectors, lanes])
-    row_tile, row = schedule.split(down, [None, point.rows])
-    column_tile, column = schedule.split(across, [None, point.columns])
+    channel_tile, vector, lane = schedule.split(k, [None, choice.vectors, lanes])
+    row_tile, row = schedule.split(down, [None, choice.rows])
+    column_tile, column = schedule.split(across, [None, choice.columns])
     schedule.reorder(y, x, channel_tile, row_tile, column_tile, depth, row, column, vector, lane)
     schedule.vectorize(lane)
     for loop in (vector, column, row):
@@ -204,7 +215,7 @@ def _multiply(schedule: Any, products: Any, point: _Point, lanes: int) -> None:
     written = schedule.cache_write(products, 0, "local")
     schedule.reverse_compute_at(written, column_tile, preserve_unit_loops=True)
     *_, row, column, k = schedule.get_loops(written)
-    vector, lane = schedule.split(k, [point.vectors, lanes])
+    vector, lane = schedule.split(k, [choice.vectors, lanes])
     for loop in (row, column, vector):
         schedule.unroll(loop)
     schedule.vectorize(lane)

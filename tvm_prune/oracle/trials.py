@@ -1,0 +1,336 @@
+"""Trials: the programs of kernels built in warm workers, checked against each other, measured alone and recorded.
+
+Everything of one call is built first, on every core; then the machine belongs to the measurements. What computes the
+same task is linked to one library and takes turns: a machine that changes its speed within seconds would else decide
+which of two kernels is the faster one.
+"""
+
+import itertools
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvm_prune.codec import encode
+from tvm_prune.oracle.builders import Builders
+from tvm_prune.oracle.canary import Canary
+from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.objects import KernelObjects, KernelSource
+from tvm_prune.oracle.records import FAILED_S, Records
+from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.tasks import Kernel, anatomy_of
+from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
+from tvm_prune.oracle.worker import Worker, WorkerDied
+
+__all__ = ["Order", "Trials"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Programs of one kernel to try: the first `count` of `names` that can be scheduled."""
+
+    kernel: Kernel
+    names: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A program that was compiled: what a build worker calls it, and its record without seconds."""
+
+    kernel: Kernel
+    symbol: str
+    record: Any
+
+
+@dataclass(frozen=True)
+class _Casualties:
+    """Programs that crashed or hung, by symbol, and what the last of them said."""
+
+    symbols: list[str]
+    message: str
+
+
+def _buffers(kernel: Kernel) -> list[Any]:
+    return [[[int(extent) for extent in param.shape], str(param.dtype)] for param in kernel.function.params]
+
+
+def _weight(kernel: Kernel) -> int | None:
+    return None if anatomy_of(kernel).kind == "other" else 1
+
+
+class Trials:
+    """The workers of one oracle as tuning uses them. `failures` are kernels of which no program works, by key."""
+
+    def __init__(
+        self,
+        target: Target,
+        records: Records,
+        settings: TuneSettings,
+        *,
+        builders: Builders,
+        objects: KernelObjects,
+        runner: Worker,
+        canary: Canary | None = None,
+        progress: Callable[[TuneProgress], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.failures: dict[str, Failure] = {}
+        self.count = 0
+        self.progress = progress
+        self._target = target
+        self._records = records
+        self._builders = builders
+        self._objects = objects
+        self._runner = runner
+        self._canary = canary
+        # Names of programs that cannot be scheduled or compiled, by kernel: no record can be made of them.
+        self._refused: dict[str, set[str]] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-tune-")
+        self._number = itertools.count()
+
+    def close(self) -> None:
+        """Delete the libraries that were built."""
+        self._folder.cleanup()
+
+    def failed(self, key: str) -> frozenset[str]:
+        """Return the names of the programs of the kernel `key` that do not work."""
+        return self._records.failed(key) | self._refused.get(key, frozenset())
+
+    def run(self, batches: Sequence[Sequence[Order]]) -> None:
+        """Try what is ordered; the programs of a batch and the fastest known ones of its kernels are timed in turns."""
+        orders = [order for batch in batches for order in batch]
+        if not orders:
+            return
+        self._builders.start()
+        self._runner.start()
+        built: dict[str, list[_Built]] = {}
+        for done, (order, found) in enumerate(zip(orders, self._builders.each(self._build, orders), strict=True), 1):
+            self._report("build", done, len(orders), order.kernel)
+            built[order.kernel.key] = found
+        together = [[item for order in batch for item in built[order.kernel.key]] for batch in batches]
+        together = [batch for batch in together if batch]
+        libraries = list(self._builders.each(self._link, [[item.symbol for item in batch] for batch in together]))
+        for number, (batch, library) in enumerate(zip(together, libraries, strict=True)):
+            self._report("measure", number, len(together), batch[0].kernel)
+            self._measure(batch, library)
+            library.unlink()
+        self._report("measure", len(together), len(together), None)
+
+    def compare(self, contests: Sequence[Sequence[Kernel]]) -> None:
+        """Time the fastest program of each kernel of a contest beside the others'; these times go on record.
+
+        Kernels are tried one after another, on a machine that may change its speed in between: which of two that are
+        nearly as fast is the faster one only shows here. Kernels without a record do not take part.
+        """
+        if not contests:
+            return
+        self._builders.start()
+        self._runner.start()
+        entries = [
+            [
+                KernelSource(kernel, record, "plain", results=1, stamp_words=0)
+                for kernel in contest
+                if (record := self._records.best(kernel.key)) is not None
+            ]
+            for contest in contests
+        ]
+        self._objects.provide([source for entry in entries for source in entry])
+        libraries = list(self._builders.each(self._link, [[source.symbol for source in entry] for entry in entries]))
+        for number, (entry, library) in enumerate(zip(entries, libraries, strict=True)):
+            self._report("compare", number, len(entries), entry[0].kernel)
+            times: dict[str, list[float]] = {}
+            kernels = {source.symbol: source.kernel for source in entry}
+            self._timed(library, kernels, times, finalists=len(entry), rounds=self.settings.contest_rounds)
+            library.unlink()
+            for source in entry:
+                if source.record is not None and source.symbol in times:
+                    result = (source.record.record_json, times[source.symbol])
+                    self._records.commit(source.kernel.key, source.kernel.workload_json, [result])
+        self._report("compare", len(entries), len(entries), None)
+
+    def _link(self, worker: Worker, symbols: Sequence[str]) -> Path:
+        # A fresh name each time: the loader would answer a reused path with the old code.
+        library = Path(self._folder.name) / f"programs{next(self._number)}.so"
+        objects = [str(self._objects.path(symbol)) for symbol in symbols]
+        request = {"library": str(library), "objects": objects}
+        worker.request("link", request, timeout_s=self.settings.build_timeout_s)
+        return library
+
+    def _report(self, stage: str, done: int, total: int, kernel: Kernel | None) -> None:
+        if self.progress is not None:
+            self.progress(TuneProgress(stage, done, total, self.count, kernel.shape if kernel else ""))
+
+    # --- building -----------------------------------------------------------------------------------------------------
+
+    def _request(self, kernel: Kernel, names: Sequence[str], count: int) -> dict[str, Any]:
+        import tvm
+
+        return {
+            "module": tvm.ir.save_json(tvm.IRModule({"main": kernel.function})),
+            "key": kernel.key,
+            "target": encode(self._target),
+            "names": list(names),
+            "count": count,
+            "objects": str(self._objects.folder),
+        }
+
+    def _build(self, worker: Worker, order: Order) -> list[_Built]:
+        kernel, best = order.kernel, self._records.best(order.kernel.key)
+        # The fastest of what was tried stands for all of it, in the same turns as what is new.
+        names = order.names if best is None else (best.program.name, *order.names)
+        count = order.count + (best is not None)
+        timeout_s = self.settings.build_timeout_s
+        text = "no program of this kernel can be scheduled"
+        try:
+            built = self._answered(worker, kernel, names, count, timeout_s=timeout_s)
+        except WorkerDied as error:
+            text = str(error)
+            # One program may have brought all down: each is built alone, and the good ones stay.
+            built = []
+            for name in names[:count]:
+                try:
+                    built += self._answered(worker, kernel, [name], 1, timeout_s=timeout_s / 4)
+                except WorkerDied as error:
+                    text = str(error)
+                    self._refused.setdefault(kernel.key, set()).add(name)
+        if not built:
+            self._fail(kernel, "build", text)
+        return built
+
+    def _answered(
+        self, worker: Worker, kernel: Kernel, names: Sequence[str], count: int, *, timeout_s: float
+    ) -> list[_Built]:
+        """Return what a worker built; what cannot be scheduled is not asked for again. Raises WorkerDied."""
+        answer = worker.request("build_task", self._request(kernel, names, count), timeout_s=timeout_s)
+        self._refused.setdefault(kernel.key, set()).update(answer["refused"])
+        return [_Built(kernel, item["symbol"], item["record"]) for item in answer["built"]]
+
+    def _fail(self, kernel: Kernel, stage: Any, message: str) -> None:
+        if self._records.best(kernel.key) is None:
+            self.failures[kernel.key] = Failure(stage=stage, message=message)
+
+    # --- measuring ----------------------------------------------------------------------------------------------------
+
+    def _measure(self, batch: Sequence[_Built], library: Path) -> None:
+        """Time the programs of one library; one that crashes, hangs or computes other numbers is put down as failed."""
+        times: dict[str, list[float]] = {}
+        settings = self.settings
+        casualties = self._timed(
+            library,
+            {item.symbol: item.kernel for item in batch},
+            times,
+            finalists=settings.finalists,
+            rounds=settings.rounds,
+        )
+        self.count += len(times) + sum(symbol not in times for symbol in casualties.symbols)
+        for kernel in {item.kernel.key: item.kernel for item in batch}.values():
+            items = [item for item in batch if item.kernel.key == kernel.key]
+            self._put_down(kernel, items, library, times, casualties)
+
+    def _put_down(
+        self,
+        kernel: Kernel,
+        items: Sequence[_Built],
+        library: Path,
+        times: Mapping[str, list[float]],
+        casualties: _Casualties,
+    ) -> None:
+        """Record how the programs of one kernel did."""
+        record_of = {item.symbol: item.record for item in items}
+        timed = [symbol for symbol in record_of if symbol in times]
+        failed = [symbol for symbol in record_of if symbol in casualties.symbols]
+        wrong = self._wrong(kernel, library, timed)
+        best = sorted(set(timed).difference(wrong), key=lambda symbol: statistics.median(times[symbol]))
+        # The fastest program's object is linked into every module that runs it.
+        self._objects.drop(symbol for symbol in record_of if symbol not in best[:1])
+        results = [(record_of[symbol], times[symbol]) for symbol in best]
+        results += [(record_of[symbol], [FAILED_S]) for symbol in (*failed, *wrong)]
+        if results:
+            self._records.commit(kernel.key, kernel.workload_json, results)
+        if not best:
+            text = "computes other numbers than the kernel it stands for" if wrong else casualties.message
+            self._fail(kernel, "run", text)
+
+    def _timed(
+        self,
+        library: Path,
+        kernels: Mapping[str, Kernel],
+        times: dict[str, list[float]],
+        *,
+        finalists: int,
+        rounds: int,
+    ) -> _Casualties:
+        """Fill `times` of the kernels in `library`, by symbol; return those that crashed or hung."""
+        remaining = dict(kernels)
+        failed: list[str] = []
+        message = "no program ran"
+        started: list[str] = []
+
+        def note(event: Any) -> None:
+            if "starting" in event:
+                started.append(event["starting"])
+            else:
+                times[event["symbol"]] = event["times_s"]
+
+        while remaining:
+            started.clear()
+            request = {
+                "library": str(library),
+                "kernels": [
+                    {"symbol": symbol, "buffers": _buffers(kernel), "weight": _weight(kernel)}
+                    for symbol, kernel in remaining.items()
+                ],
+                "block_s": self.settings.block_s,
+                "finalists": finalists,
+                "rounds": rounds,
+                "canary": None if self._canary is None else self._canary.yardstick,
+            }
+            try:
+                times.update(
+                    self._runner.request("time_kernels", request, timeout_s=self.settings.run_timeout_s, emit=note)
+                )
+                break
+            except WorkerDied as error:
+                if not started:
+                    message = str(error)  # the library itself is at fault: asking again would not end
+                    break
+                in_flight = started[-1]
+                message = f"{in_flight}: {error}"
+                times.pop(in_flight, None)  # it ran before it crashed
+                failed.append(in_flight)
+                remaining = {
+                    symbol: kernel for symbol, kernel in remaining.items() if symbol not in (*times, in_flight)
+                }
+        return _Casualties(failed, message)
+
+    def _wrong(self, kernel: Kernel, library: Path, symbols: Sequence[str]) -> list[str]:
+        """Return those of `symbols` that compute something else than the kernel.
+
+        Programs are scheduled in different ways, so where all agree none is wrong. Where they do not, and for a single
+        one, the kernel's default schedule tells.
+        """
+        if not symbols:
+            return []
+        request = {"library": str(library), "symbols": list(symbols), "buffers": _buffers(kernel), "reference": None}
+        timeout_s = self.settings.run_timeout_s
+        try:
+            if len(symbols) > 1 and not self._runner.request("disagreeing", request, timeout_s=timeout_s):
+                return []
+            (reference,) = self._builders.each(self._reference, [kernel])
+            try:
+                request["reference"] = str(reference)
+                return list(self._runner.request("disagreeing", request, timeout_s=timeout_s))
+            finally:
+                reference.unlink()
+        except WorkerDied:
+            return list(symbols)  # what cannot be checked is not trusted
+
+    def _reference(self, worker: Worker, kernel: Kernel) -> Path:
+        """Build the kernel's default schedule as ``reference``; return the library. Raises WorkerDied."""
+        library = Path(self._folder.name) / f"reference{next(self._number)}.so"
+        request = {**self._request(kernel, (), 0), "library": str(library)}
+        worker.request("build_reference", request, timeout_s=self.settings.build_timeout_s)
+        return library
