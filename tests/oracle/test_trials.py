@@ -36,6 +36,7 @@ def programs() -> dict[str, dict[str, Any]]:
             "name": item.program.name,
             "symbol": f"candidate{number}",
             "record": record_of(conv(), item),
+            "parallel": item.program.parallel > 1,
         }
         for number, item in enumerate(enumerate_candidates(conv().function, TARGET, limit=4))
     }

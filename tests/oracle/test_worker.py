@@ -28,10 +28,10 @@ def runner() -> Iterator[Worker]:
 def timing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Arguments under which ``time_kernels`` works and reports on the way."""
     library = tmp_path_factory.mktemp("canary") / "canary.so"
-    symbol, buffers = build_canary(Target(threads=2), library)
+    buffers = build_canary(Target(threads=2), library)
     return {
         "library": str(library),
-        "kernels": [{"symbol": symbol, "buffers": buffers, "weight": None}],
+        "kernels": [{"symbol": "canary", "buffers": buffers, "weight": None, "parallel": True}],
         "block_s": 1e-4,
         "finalists": 1,
         "rounds": 2,
@@ -60,12 +60,17 @@ def test_what_is_emitted_arrives_before_the_answer(runner: Worker, timing: dict[
 
 def test_kernels_are_timed_in_units_of_the_canary_beside_them(runner: Worker, timing: dict[str, Any]) -> None:
     (kernel,) = timing["kernels"]
-    canary = {"library": timing["library"], "symbol": kernel["symbol"], "buffers": kernel["buffers"]}
-    usual = runner.request("usual_seconds", canary, timeout_s=30)
+    canary = {"library": timing["library"], "buffers": kernel["buffers"]}
+    usual = runner.request("usual_seconds", {**canary, "symbol": "canary"}, timeout_s=30)
     assert 1e-6 < usual < 1e-2
-    asked = {**timing, "block_s": 2e-3, "canary": {**canary, "usual_s": 7.0}}
+    serial = {**kernel, "symbol": "canary_serial", "parallel": False}
+    asked = {**timing, "kernels": [kernel, serial], "block_s": 2e-3, "finalists": 2}
+    asked["canary"] = {**canary, "usual_s": {"canary": 7.0, "canary_serial": 500.0}}
     answer = runner.request("time_kernels", asked, timeout_s=60)
     assert all(1 < seconds < 49 for seconds in answer["canary"]), "the canary itself takes what it usually takes"
+    assert all(71 < seconds < 3500 for seconds in answer["canary_serial"]), (
+        "on one thread it has a usual time of its own"
+    )
 
 
 def test_an_error_inside_a_function_keeps_the_process(runner: Worker) -> None:

@@ -20,10 +20,14 @@ RECIPE_VERSION: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class BaseModel:
-    """The model a recipe starts from: where the user got it, and its fingerprint (graph/fingerprint.py)."""
+    """The model a recipe starts from: where the user got it, and its fingerprint (graph/fingerprint.py).
+
+    That holds the names of the layers; `file_sha256`, of an ONNX file, stands for its weights too.
+    """
 
     source: str
     fingerprint: str
+    file_sha256: str | None = None
     __pydantic_config__ = STRICT
 
 

@@ -223,7 +223,8 @@ class PruneRun:
         """Write the result; return its largest difference from torch, and notes on the forms that it cannot take."""
         self.watcher.stage("write the compiled bundle, weights, recipe, .pt2 and ONNX")
         save_weights(final.model.module, self.folder.weights)
-        base = BaseModel(source=self.model.source, fingerprint=fingerprint(compressed(self.model)))
+        print_of_dense = fingerprint(compressed(self.model))
+        base = BaseModel(source=self.model.source, fingerprint=print_of_dense, file_sha256=self.model.file_sha256)
         Recipe(base=base, steps=outcome.steps(final.number)).save(self.folder.recipe)
         error = bundle(final.model, self.folder.bundle)
         notes = []

@@ -36,6 +36,7 @@ def workbench_of(
         dense,
         _quality(data, settings, dense, short_like_final=short_like_final, progress=progress),
         source=model.source,
+        file_sha256=model.file_sha256,
         criterion=settings.criterion,
         ignored_layers=ignored_layers,
         probe_images=settings.probe_images,

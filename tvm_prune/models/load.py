@@ -1,6 +1,7 @@
-"""A user's model in: a zoo name, a Python function or an exported archive, checked by one forward pass."""
+"""A user's model in: a zoo name, a Python function, an ONNX file or an exported archive, checked by a forward pass."""
 
 import difflib
+import hashlib
 import importlib
 import sys
 import zipfile
@@ -22,7 +23,8 @@ __all__ = ["Model", "load_model"]
 
 _ACCEPTED = (
     f"A model is the name of a zoo network ({', '.join(ZOO)}), package.module:function returning a "
-    "torch.nn.Module or (module, example_inputs), or the path of a .pt2 archive made by torch.export.save."
+    "torch.nn.Module or (module, example_inputs), or the path of an .onnx file, or of a .pt2 archive made by "
+    "torch.export.save."
 )
 
 
@@ -31,7 +33,7 @@ class Model:
     """A module in eval mode and the inputs it was tried on.
 
     `source` is the reference it was loaded from; a model that is not `prunable` has lost its torch modules (an exported
-    archive): it can be tuned, measured and diagnosed only.
+    archive): it can be tuned, measured and diagnosed only. `file_sha256` is the hash of an ONNX file.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Model:
     example_inputs: tuple[torch.Tensor, ...]
     source: str
     prunable: bool
+    file_sha256: str | None = None
 
 
 def load_model(
@@ -73,7 +76,8 @@ def load_model(
     if prunable:  # an exported module has no modes to switch
         module.eval()
     _try(module, inputs, name=name)
-    return Model(name=name, module=module, example_inputs=inputs, source=ref, prunable=prunable)
+    digest = hashlib.sha256(Path(ref).read_bytes()).hexdigest() if ref.endswith(".onnx") else None
+    return Model(name=name, module=module, example_inputs=inputs, source=ref, prunable=prunable, file_sha256=digest)
 
 
 _Loaded = tuple[str, nn.Module, tuple[torch.Tensor, ...] | None, bool]
@@ -85,9 +89,10 @@ def _loaded(ref: str, *, num_classes: int, given: tuple[torch.Tensor, ...] | Non
         channels = inputs[0].shape[1] if inputs[0].dim() == 4 else ZOO[ref].input_shape[0]
         return ref, build(ref, num_classes, channels, seed), inputs, True
     if ref.endswith(".onnx"):
-        raise ModelError(
-            f"{ref}: ONNX models are not read yet; load the torch model it was exported from: package.module:function."
-        )
+        from tvm_prune.models.onnx.convert import convert
+
+        module, inputs = convert(Path(ref), inputs=given, seed=seed)
+        return Path(ref).stem, module, inputs, True
     if ref.endswith(".pt2"):
         return _archive(Path(ref), given)
     if ":" in ref:

@@ -35,8 +35,8 @@ def build_task(arguments: Any, emit: Emit) -> Any:
 
     Arguments: ``module`` (JSON of an IRModule whose ``main`` is the kernel), ``key`` (of the kernel), ``target``,
     ``names`` (of programs of its space; the first ``count`` that can be scheduled are compiled), ``objects`` (folder to
-    write SYMBOL.o to). Answer: ``built``, a list of {symbol, record}, and ``refused``, the names of those that cannot
-    be scheduled.
+    write SYMBOL.o to). Answer: ``built``, a list of {symbol, record, parallel}, and ``refused``, the names of those
+    that cannot be scheduled.
     """
     module = tvm.ir.load_json(arguments["module"])
     target = decode(Target, arguments["target"])
@@ -60,7 +60,7 @@ def build_task(arguments: Any, emit: Emit) -> Any:
         if not os.path.exists(path):
             function = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
             _compile(tvm.IRModule({symbol: function}), target, path)
-        built.append({"symbol": symbol, "record": record_json})
+        built.append({"symbol": symbol, "record": record_json, "parallel": candidate.program.parallel > 1})
     return {"built": built, "refused": refused}
 
 

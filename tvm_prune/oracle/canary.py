@@ -1,11 +1,13 @@
 """The canary: one small convolution with one fixed program. When it is slow, the machine is slow, not the model.
 
 Kernels are tuned at different times, and what they cost is added up and compared. A machine that is half as fast for a
-minute would make what was tuned in it look dear, so every reading is set against the canary's beside it.
+minute would make what was tuned in it look dear, so every reading is set against the canary's beside it. There are two
+programs of it, on all threads and on one: who takes a core away for a minute holds up the first and not the second.
 """
 
 import json
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from tvm_prune.oracle.spaces import enumerate_candidates
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
-__all__ = ["Canary", "build_canary"]
+__all__ = ["PARALLEL", "SERIAL", "Canary", "build_canary"]
+
+# Symbols of its programs.
+PARALLEL, SERIAL = "canary", "canary_serial"
 
 _HEIGHT, _CHANNELS = 16, 32
 _FILE = "canary.json"
@@ -35,26 +40,29 @@ class Canary:
     @cached_property
     def kernel(self) -> dict[str, Any]:
         """What the run worker loads: library, symbol and buffers."""
-        symbol, buffers = build_canary(self._target, self._library)
-        return {"library": str(self._library), "symbol": symbol, "buffers": buffers}
+        buffers = build_canary(self._target, self._library)
+        return {"library": str(self._library), "symbol": PARALLEL, "buffers": buffers}
 
     @cached_property
     def yardstick(self) -> dict[str, Any]:
-        """The kernel and `usual_s`, the seconds of one call that readings are set against.
+        """Library, buffers and `usual_s`: by symbol, the seconds of one call that readings are set against.
 
         Raises ToolchainError if it does not run.
         """
         known = self._known()
-        name = str(self._target)
-        if name not in known:
-            try:
-                known[name] = float(self._runner.request("usual_seconds", self.kernel, timeout_s=60))
-            except WorkerDied as error:
-                raise ToolchainError(
-                    f"a small kernel does not run ({error}); tvm-prune doctor MODEL says more"
-                ) from error
+        names = {symbol: f"{self._target} {symbol}" for symbol in (PARALLEL, SERIAL)}
+        if not known.keys() >= set(names.values()):
+            for symbol, name in names.items():
+                try:
+                    request = {**self.kernel, "symbol": symbol}
+                    known[name] = float(self._runner.request("usual_seconds", request, timeout_s=60))
+                except WorkerDied as error:
+                    raise ToolchainError(
+                        f"a small kernel does not run ({error}); tvm-prune doctor MODEL says more"
+                    ) from error
             write_atomically(self._path, json.dumps(known) + "\n")
-        return {**self.kernel, "usual_s": known[name]}
+        usual_s = {symbol: known[name] for symbol, name in names.items()}
+        return {"library": self.kernel["library"], "buffers": self.kernel["buffers"], "usual_s": usual_s}
 
     def _known(self) -> dict[str, float]:
         if not self._path.exists():
@@ -66,8 +74,8 @@ class Canary:
             return {}
 
 
-def build_canary(target: Target, library: Path) -> tuple[str, list[Any]]:
-    """Compile the canary to `library`; return its symbol and its buffers as [shape, dtype]."""
+def build_canary(target: Target, library: Path) -> list[Any]:
+    """Compile both programs of the canary to `library`; return its buffers as [shape, dtype]."""
     import tvm
     from tvm import te, topi
 
@@ -75,7 +83,9 @@ def build_canary(target: Target, library: Path) -> tuple[str, list[Any]]:
     weight = te.placeholder((3, 3, _CHANNELS, _CHANNELS), name="weight")
     result = topi.nn.relu(topi.nn.conv2d_nhwc(data, weight, 1, 1, 1))
     function = te.create_prim_func([data, weight, result])
-    (candidate,) = enumerate_candidates(function, target, limit=1)
-    body = candidate.schedule.mod["main"].with_attr("global_symbol", "canary")
-    tvm.compile(tvm.IRModule({"canary": body}), target=target.to_tvm()).export_library(str(library))
-    return "canary", [[[int(extent) for extent in param.shape], "float32"] for param in function.params]
+    bodies = {}
+    for symbol, threads in ((PARALLEL, target.threads), (SERIAL, 1)):
+        (candidate,) = enumerate_candidates(function, replace(target, threads=threads), limit=1)
+        bodies[symbol] = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
+    tvm.compile(tvm.IRModule(bodies), target=target.to_tvm()).export_library(str(library))
+    return [[[int(extent) for extent in param.shape], "float32"] for param in function.params]

@@ -9,7 +9,7 @@ wrong numbers stands there as MetaSchedule writes failures, with so many seconds
 import json
 import logging
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -137,6 +137,12 @@ class Records:
             return None
         program, record_json = min(known.values(), key=lambda item: item[0].latency_s)
         return Record(program, record_json, len(known))
+
+    def workloads(self) -> Iterator[tuple[str, Any]]:
+        """Yield key and workload (in the database's JSON form) of every kernel that has a record."""
+        for key, known in self._known.items():
+            if known:
+                yield key, self._workload_json[self._workload_line[key]]
 
     def series(self, key: str) -> list[float]:
         """Return the seconds of all programs measured for the kernel `key`, in the order they were first measured."""

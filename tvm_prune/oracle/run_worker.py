@@ -54,15 +54,15 @@ def _packed(array: np.ndarray) -> Any:
 
 
 def time_kernels(arguments: Any, emit: Emit) -> Any:
-    """Time `kernels` ({symbol, buffers, weight} each) of `library` on random `buffers` ([shape, dtype] each).
+    """Time `kernels` ({symbol, buffers, weight, parallel} each) of `library` on random `buffers` ([shape, dtype] each).
 
     The buffer of number `weight` (null = none) is as far from the core as it will be in a network, where other weights
     have passed since it was last read: every call takes another copy of it.
 
     Emits {symbol, times_s} for each as it is first timed, so that a crash costs one candidate. All are timed three
     times in turns, then the `finalists` best for `rounds` more: a machine that changes its speed favours none. With a
-    `canary` (null = none) every turn is set against that kernel's own time: seconds are those at its `usual_s`. Answers
-    {symbol: [seconds, ...]}.
+    `canary` (null = none) every turn is set against that kernel's own time, on as many threads: seconds are those at
+    its `usual_s`. Answers {symbol: [seconds, ...]}.
     """
     library = tvm.runtime.load_module(arguments["library"])
     rotations = _rotations(arguments["kernels"])
@@ -70,10 +70,13 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     calls: dict[str, int] = {}
     times: dict[str, list[float]] = {}
 
-    speed = _speed(arguments["canary"], block_s)
+    yardsticks = {
+        kernel["symbol"]: "canary" if kernel["parallel"] else "canary_serial" for kernel in arguments["kernels"]
+    }
+    speed = _speed(arguments["canary"], block_s, set(yardsticks.values()))
 
-    def block(symbol: str, speed_now: float) -> float:
-        rotation = rotations[symbol]
+    def block(symbol: str, now: dict[str, float]) -> float:
+        rotation, speed_now = rotations[symbol], now[yardsticks[symbol]]
         if len(rotation) == 1:
             evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
             return float(evaluate(*rotation[0]).results[0]) * speed_now
@@ -186,19 +189,20 @@ def _last_cache_bytes() -> int:
     return int(text[:-1]) * {"K": 2**10, "M": 2**20}[text[-1]]
 
 
-def _speed(canary: Any, block_s: float) -> Callable[[], float]:
-    """Return a function that says how fast the machine is just now, 1 = as usual."""
+def _speed(canary: Any, block_s: float, symbols: set[str]) -> Callable[[], dict[str, float]]:
+    """Return a function that says how fast the machine is just now by each of the canary's programs, 1 = as usual."""
     if canary is None:
-        return lambda: 1.0
-    block = _blocks_of(canary, block_s)
-    return lambda: float(canary["usual_s"]) / block()
+        return lambda: dict.fromkeys(symbols, 1.0)
+    blocks = {symbol: _blocks_of({**canary, "symbol": symbol}, block_s) for symbol in symbols}
+    return lambda: {symbol: float(canary["usual_s"][symbol]) / block() for symbol, block in blocks.items()}
 
 
 def _blocks_of(kernel: Any, block_s: float) -> Callable[[], float]:
     """Return a function that times `kernel` (library, symbol, buffers) for a block: seconds of one call."""
-    name = f"blocks of {kernel['library']}"
+    name = f"blocks of {kernel['symbol']} in {kernel['library']}"
     if name not in _modules:
-        load({"name": name, **kernel}, lambda value: None)
+        wanted = {key: kernel[key] for key in ("library", "symbol", "buffers")}
+        load({"name": name, **wanted}, lambda value: None)
     loaded = _modules[name]
     calls = _calls(loaded, block_s)
 

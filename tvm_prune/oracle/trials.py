@@ -38,10 +38,11 @@ class Order:
 
 @dataclass(frozen=True)
 class _Built:
-    """A program that was compiled: what a build worker calls it, and its record without seconds."""
+    """A program that was compiled: what a build worker calls it, whether it uses all threads, its record."""
 
     kernel: Kernel
     symbol: str
+    parallel: bool
     record: Any
 
 
@@ -142,13 +143,17 @@ class Trials:
         for number, (entry, library) in enumerate(zip(entries, libraries, strict=True)):
             self._report("compare", number, len(entries), entry[0].kernel)
             times: dict[str, list[float]] = {}
-            kernels = {source.symbol: source.kernel for source in entry}
-            self._timed(library, kernels, times, finalists=len(entry), rounds=self.settings.contest_rounds)
+            programs = [
+                _Built(source.kernel, source.symbol, source.record.program.parallel > 1, source.record.record_json)
+                for source in entry
+                if source.record is not None
+            ]
+            self._timed(library, programs, times, finalists=len(entry), rounds=self.settings.contest_rounds)
             library.unlink()
-            for source in entry:
-                if source.record is not None and source.symbol in times:
-                    result = (source.record.record_json, times[source.symbol])
-                    self._records.commit(source.kernel.key, source.kernel.workload_json, [result])
+            for item in programs:
+                if item.symbol in times:
+                    result = (item.record, times[item.symbol])
+                    self._records.commit(item.kernel.key, item.kernel.workload_json, [result])
         self._report("compare", len(entries), len(entries), None)
 
     def _link(self, worker: Worker, symbols: Sequence[str]) -> Path:
@@ -206,7 +211,7 @@ class Trials:
         """Return what a worker built; what cannot be scheduled is not asked for again. Raises WorkerDied."""
         answer = worker.request("build_task", self._request(kernel, names, count), timeout_s=timeout_s)
         self._refused.setdefault(kernel.key, set()).update(answer["refused"])
-        return [_Built(kernel, item["symbol"], item["record"]) for item in answer["built"]]
+        return [_Built(kernel, item["symbol"], item["parallel"], item["record"]) for item in answer["built"]]
 
     def _fail(self, kernel: Kernel, stage: Any, message: str) -> None:
         if self._records.best(kernel.key) is None:
@@ -220,7 +225,7 @@ class Trials:
         settings = self.settings
         casualties = self._timed(
             library,
-            {item.symbol: item.kernel for item in batch},
+            batch,
             times,
             finalists=settings.finalists,
             rounds=settings.rounds,
@@ -257,14 +262,14 @@ class Trials:
     def _timed(
         self,
         library: Path,
-        kernels: Mapping[str, Kernel],
+        programs: Sequence[_Built],
         times: dict[str, list[float]],
         *,
         finalists: int,
         rounds: int,
     ) -> _Casualties:
-        """Fill `times` of the kernels in `library`, by symbol; return those that crashed or hung."""
-        remaining = dict(kernels)
+        """Fill `times` of the programs in `library`, by symbol; return those that crashed or hung."""
+        remaining = list(programs)
         failed: list[str] = []
         message = "no program ran"
         started: list[str] = []
@@ -280,8 +285,13 @@ class Trials:
             request = {
                 "library": str(library),
                 "kernels": [
-                    {"symbol": symbol, "buffers": _buffers(kernel), "weight": _weight(kernel)}
-                    for symbol, kernel in remaining.items()
+                    {
+                        "symbol": item.symbol,
+                        "buffers": _buffers(item.kernel),
+                        "weight": _weight(item.kernel),
+                        "parallel": item.parallel,
+                    }
+                    for item in remaining
                 ],
                 "block_s": self.settings.block_s,
                 "finalists": finalists,
@@ -301,9 +311,7 @@ class Trials:
                 message = f"{in_flight}: {error}"
                 times.pop(in_flight, None)  # it ran before it crashed
                 failed.append(in_flight)
-                remaining = {
-                    symbol: kernel for symbol, kernel in remaining.items() if symbol not in (*times, in_flight)
-                }
+                remaining = [item for item in remaining if item.symbol not in (*times, in_flight)]
         return _Casualties(failed, message)
 
     def _wrong(self, kernel: Kernel, library: Path, symbols: Sequence[str]) -> list[str]:

@@ -72,7 +72,8 @@ class Workbench(Protocol):
 class TorchWorkbench:
     """The workbench over torch modules.
 
-    `source` is how the user named the model (it goes into the recipe), `quality` says how good a module is and how to
+    `source` is how the user named the model and `file_sha256` the hash of its ONNX file, if it is one (both go into the
+    recipe), `quality` says how good a module is and how to
     train it, `criterion` ranks channels ("obs" becomes "l1" where there are no images to look at), `ignored_layers` are
     never pruned. Layers are fitted, and looked at by "obs", on `refit_images` training images, cuts probed on
     `probe_images`.
@@ -84,6 +85,7 @@ class TorchWorkbench:
         quality: Quality,
         *,
         source: str,
+        file_sha256: str | None = None,
         criterion: str = "l1",
         ignored_layers: tuple[Ignored, ...] = (),
         probe_images: int = 512,
@@ -92,7 +94,7 @@ class TorchWorkbench:
     ) -> None:
         self._dense = dense
         self._quality = quality
-        self._base = BaseModel(source=source, fingerprint=fingerprint(dense))
+        self._base = BaseModel(source=source, fingerprint=fingerprint(dense), file_sha256=file_sha256)
         self._criterion = criterion
         self._ignored = ignored_layers
         self._probe_images = probe_images
