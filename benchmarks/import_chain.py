@@ -41,7 +41,7 @@ from tvm_prune.search.options import prune_to
 from tvm_prune.search.quality import UserQuality
 from tvm_prune.search.workbench import TorchWorkbench
 
-_TRAIN, _HELD_BACK = 128, 32
+_TRAIN, _HELD_BACK = 48, 32
 COLUMNS = {
     "model": "",
     "prunable_groups": "",

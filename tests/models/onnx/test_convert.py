@@ -1,5 +1,6 @@
 """ONNX operators become torch modules that compute what ONNX Runtime computes."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,7 +195,16 @@ def test_arithmetic_on_shapes_is_computed_away_and_any_batch_goes_through(tmp_pa
     module, _ = convert(save(model_of(nodes, constants=constants), tmp_path), inputs=None)
     assert module(torch.zeros(3, 4, 6, 6)).shape == (3, 144)
     assert isinstance(module, torch.fx.GraphModule)
-    assert [each.target for each in module.graph.nodes if each.op == "call_function"] == [torch.reshape]
+    assert [each.target for each in module.graph.nodes if each.op == "call_function"] == [torch.flatten]
+
+
+def test_a_converted_module_fails_without_a_page_of_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = {"w": values(3, 4, 1, 1)}
+    module, _ = convert(save(model_of([node("Conv", ["x", "w"], ["y"])], constants=weights), tmp_path), inputs=None)
+    for each in (module, copy.deepcopy(module)):
+        with pytest.raises(RuntimeError, match="to have 4 channels"):
+            each(torch.zeros(1, 5, 6, 6))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_one_error_names_every_operator_that_cannot_be_taken_over(tmp_path: Path) -> None:

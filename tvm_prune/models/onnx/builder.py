@@ -14,7 +14,22 @@ from torch.utils import _pytree
 
 from tvm_prune.models.onnx.value import Value
 
-__all__ = ["Builder"]
+__all__ = ["Builder", "ConvertedModule"]
+
+
+class ConvertedModule(fx.GraphModule):
+    """A traced module that raises errors as any other module does.
+
+    Those of fx also print a page of code whenever a call fails, and trying what a network does without some of its
+    channels is how the groups of channels are found out.
+    """
+
+    def recompile(self) -> Any:
+        """Make forward() from the graph again."""
+        code = super().recompile()
+        # Each instance has a class of its own.
+        type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
+        return code
 
 
 class Builder:
@@ -63,7 +78,7 @@ class Builder:
         """Return the module that computes `outputs`: one tensor, or a tuple of several."""
         nodes = [self._argument(value) for value in outputs]
         self._graph.output(nodes[0] if len(nodes) == 1 else tuple(nodes))
-        module = fx.GraphModule(self._root, self._graph)
+        module = ConvertedModule(self._root, self._graph)
         module.graph.eliminate_dead_code()
         module.delete_all_unused_submodules()
         module.recompile()

@@ -159,8 +159,13 @@ def _reshape(builder: Builder, node: OnnxNode) -> Value:
 
 
 def _reshaped(builder: Builder, source: Value, wanted: list[int]) -> Value:
-    """Reshape; a first axis that stays the batch is left open, so that the module takes any batch."""
-    shape = list(source.tensor.reshape(wanted).shape)
+    """Reshape. What only joins the last axes does so at any size, so that the channels can be pruned.
+
+    Else a first axis that stays the batch is left open, so that the module takes any batch.
+    """
+    shape, before = list(source.tensor.reshape(wanted).shape), list(source.tensor.shape)
+    if 1 < len(shape) <= len(before) and shape[:-1] == before[: len(shape) - 1]:
+        return builder.call(torch.flatten, source, len(shape) - 1)
     if shape and source.tensor.dim() and shape[0] == source.tensor.shape[0]:
         shape[0] = -1
     return builder.call(torch.reshape, source, shape)

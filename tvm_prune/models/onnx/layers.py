@@ -31,7 +31,7 @@ _MEAN_POOLS: dict[int, Callable[..., Any]] = {
 def _name(node: OnnxNode, place: int = 1) -> str:
     """Return a layer's name: its weight's without the ending, else the node's."""
     weight = node.input_names[place] if place < len(node.input_names) else ""
-    stem = re.sub(r"[._/](w|weight|weights|b|W|scale|gamma|w_\d+|b_\d+)$", "", weight)
+    stem = re.sub(r"[._/](w|weight|weights|b|W|scale|gamma|w_\d+|b_\d+)(_deepcopy_\d+)?$", "", weight)
     return stem if stem and not stem.isdigit() else node.name or node.outputs[0] or node.op
 
 
