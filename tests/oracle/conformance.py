@@ -24,7 +24,7 @@ def check(
     """
     assert oracle.estimate([]) == []
     prices = oracle.estimate([model, smaller])
-    assert all(isinstance(price, Cost) and price.provenance.source == "predicted" for price in prices)
+    assert all(isinstance(price, Cost) and price.provenance.source == "summed" for price in prices)
     assert isinstance(prices[0], Cost)
     assert isinstance(prices[1], Cost)
     assert measures or prices[1].latency_s < prices[0].latency_s

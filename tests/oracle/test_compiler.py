@@ -83,7 +83,7 @@ def test_a_price_is_the_sum_of_the_programs(oracle: CompilerOracle) -> None:
     table = table_of(oracle, MODEL)
     (price,) = oracle.estimate([MODEL])
     assert isinstance(price, Cost)
-    assert price.provenance.source == "predicted"
+    assert price.provenance.source == "summed"
     programs = sum(row.isolated_s * row.task.weight for row in table.rows)
     assert price.latency_s == pytest.approx(programs)
     assert oracle.estimate([]) == []

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tvm import relax
 
 from relay_passes.weight_form import WeightForm
 from tests.oracle.kernels import TARGET, outputs, record_of, the_kernel
-from tests.relay_passes.graphs import conv_graph, matmul_graph, unary_graph
+from tests.relay_passes.graphs import conv_graph, graph, matmul_graph, tensor, unary_graph
 from tvm_prune.oracle.objects import scheduled
 from tvm_prune.oracle.records import Record
 from tvm_prune.oracle.spaces import SPACES, enumerate_candidates, points
@@ -32,6 +33,17 @@ def pooled(kind: str) -> tvm.ir.IRModule:
     """Return a 2x2 pooling of 6x6 pixels."""
     pool = {"max": relax.op.nn.max_pool2d, "mean": relax.op.nn.avg_pool2d}[kind]
     return unary_graph((1, 6, 6, 8), lambda data: pool(data, pool_size=2, strides=2, layout="NHWC"))
+
+
+def excitation() -> tvm.ir.IRModule:
+    """Return a 1x1 convolution of one pixel whose result scales an image, as squeeze-and-excitation has it."""
+    pixel, image, weight = tensor("pixel", 1, 1, 1, 8), tensor("image", 1, 6, 6, 12), tensor("weight", 1, 1, 8, 12)
+
+    def body(emit: Callable[[Any], Any]) -> Any:
+        made = emit(relax.op.nn.conv2d(pixel, weight, data_layout="NHWC", kernel_layout="HWIO"))
+        return relax.op.multiply(image, emit(relax.op.sigmoid(made)))
+
+    return graph([pixel, image], [weight], body)
 
 
 CASES: dict[str, Callable[[], Kernel]] = {
@@ -71,6 +83,7 @@ CASES: dict[str, Callable[[], Kernel]] = {
     "winograd, batch 2": lambda: the_kernel(
         conv_graph((4, 8), size=(3, 4), batch=2), form=WeightForm(None, "winograd2", 4)
     ),
+    "excitation": lambda: the_kernel(excitation()),
     "max pool": lambda: the_kernel(pooled("max")),
     "mean pool": lambda: the_kernel(pooled("mean")),
     "global mean": lambda: the_kernel(unary_graph((1, 6, 6, 8), lambda data: relax.op.mean(data, axis=[1, 2]))),

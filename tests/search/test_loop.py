@@ -79,7 +79,7 @@ def test_prices_of_one_batch_are_one_question(tmp_path: Path) -> None:
     )
     assert oracle.calls["estimate"] == 1
     assert [trial.state for trial in outcome.trials[1:]] == [State.PRICED, State.PRICED]
-    assert all(trial.cost is not None and trial.cost.provenance.source == "predicted" for trial in outcome.trials[1:])
+    assert all(trial.cost is not None and trial.cost.provenance.source == "summed" for trial in outcome.trials[1:])
     assert outcome.trials[1].accuracy is None
 
 

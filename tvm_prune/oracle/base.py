@@ -13,15 +13,21 @@ __all__ = ["CostOracle", "Deepening"]
 class CostOracle(Protocol):
     """Answers what a model costs once compiled and tuned.
 
-    Every method tunes what has no record yet. A candidate that cannot be built or run gives a `Failure`; a broken
-    set-up raises ToolchainError.
+    Every method but `predict` tunes what has no record yet. A candidate that cannot be built or run gives a `Failure`;
+    a broken set-up raises ToolchainError.
     """
 
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
-        """Price several models: tasks tuned together, latency = sum of their programs (source "predicted").
+        """Price several models: tasks tuned together, latency = sum of their programs (source "summed").
 
         What the calls cost beside the programs is no part of a price: it is the overhead row of a table, and the same
         for all models that differ in their channels only.
+        """
+
+    def predict(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+        """Price models as `estimate`, but measure nothing: tasks without a record are predicted (source "predicted").
+
+        The cost's spread says how far off that may be.
         """
 
     def cost(self, model: CompressedModel) -> Cost | Failure:

@@ -25,6 +25,7 @@ from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, bluepri
 from tvm_prune.oracle.objects import Form, KernelObjects
 from tvm_prune.oracle.parity import worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
+from tvm_prune.oracle.pricing import Pricing
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target, usable_cores
@@ -93,6 +94,7 @@ class CompilerOracle:
             progress=progress,
         )
         self._preparer = Preparer(target, self.records, self.tuner, allow_untuned=allow_untuned, clock=self._clock)
+        self._pricing = Pricing(self.records, target)
         self._bench = Bench(self._runner, bench or BenchSettings())
         self._number = itertools.count()
         self._names: dict[str, str] = {}
@@ -139,8 +141,15 @@ class CompilerOracle:
             for task in item.graph.tasks:
                 record = item.choice.record[task.hash]
                 latency_s += math.nan if record is None else record.program.latency_s * task.weight
-            costs.append(self._cost(model, latency_s, 0.0, "predicted", repeats=0))
+            costs.append(self._cost(model, latency_s, 0.0, "summed", repeats=0))
         return costs
+
+    def predict(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+        """Price models without tuning; where there are too few records to learn from, `estimate` them."""
+        with self._call(), self._clock("predict"):
+            if self._pricing.ready:
+                return [self._predicted(model) for model in models]
+        return self.estimate(models)
 
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Build and time the whole module."""
@@ -257,6 +266,13 @@ class CompilerOracle:
             raise ToolchainError(f"{error}; run 'tvm-prune doctor' to check compiler and linker") from error
 
     # --- how ----------------------------------------------------------------------------------------------------------
+
+    def _predicted(self, model: CompressedModel) -> Cost | Failure:
+        item = self._preparer.lowered(model)
+        if isinstance(item, Failure):
+            return item
+        price = self._pricing.price(item[1])
+        return self._cost(model, price.latency_s, price.spread_s, price.source, repeats=0)
 
     @contextmanager
     def _clock(self, stage: str) -> Iterator[None]:

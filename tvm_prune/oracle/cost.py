@@ -7,15 +7,16 @@ from tvm_prune.codec import STRICT
 
 __all__ = ["Cost", "Failure", "Provenance", "Ratio", "Source"]
 
-Source = Literal["measured", "predicted", "untuned"]
+Source = Literal["measured", "summed", "predicted", "untuned"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where a cost comes from. Costs of different provenance are never compared silently.
 
-    `source`: measured = the whole compiled module was timed; predicted = the sum of its tasks' measured programs;
-    untuned = some task ran a default schedule.
+    `source`: measured = the whole compiled module was timed; summed = the sum of its tasks' measured programs;
+    predicted = such a sum in which the predictor stands in for tasks without a record; untuned = some task ran a
+    default schedule.
     """
 
     source: Source

@@ -40,9 +40,15 @@ class LinearOracle:
     measurements: int = 0
 
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
-        """Price several models (source "predicted")."""
+        """Price several models (source "summed")."""
         self._asked("estimate", models)
-        return [self._failure(model) or self._priced(model) for model in models]
+        return [self._failure(model) or self._priced(model, "summed") for model in models]
+
+    def predict(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+        """Return the same prices as predicted; nothing is measured for them."""
+        self._asked("predict", models)
+        self.measurements, self.seconds = 0, {}
+        return [self._failure(model) or self._priced(model, "predicted") for model in models]
 
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Return the same figure as measured."""
@@ -87,8 +93,8 @@ class LinearOracle:
             return Failure(stage="build", message="asked to fail")
         return None
 
-    def _priced(self, model: CompressedModel) -> Cost:
-        cost = self._cost(model, "predicted")
+    def _priced(self, model: CompressedModel, source: Source) -> Cost:
+        cost = self._cost(model, source)
         return replace(cost, latency_s=cost.latency_s - self.overhead_s)
 
     def _latency(self, model: CompressedModel) -> float:

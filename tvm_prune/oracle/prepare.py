@@ -86,7 +86,7 @@ class Preparer:
         """
         keys = [fingerprint(model) + (weights_digest(model.module) if with_weights else "") for model in models]
         with self._clock("lower"):
-            lowered = [self._lowered(model, key, traced=with_weights) for model, key in zip(models, keys, strict=True)]
+            lowered = [self._graph(model, key, traced=with_weights) for model, key in zip(models, keys, strict=True)]
         graphs = [item[1] for item in lowered if not isinstance(item, Failure)]
         with self._clock("tune"):
             self._tuner.tune([_groups(graph) for graph in graphs])
@@ -95,7 +95,11 @@ class Preparer:
             for key, item in zip(keys, lowered, strict=True)
         ]
 
-    def _lowered(self, model: CompressedModel, key: str, *, traced: bool) -> tuple[Lowered, TaskGraph] | Failure:
+    def lowered(self, model: CompressedModel) -> tuple[Lowered, TaskGraph] | Failure:
+        """Return a model lowered and its tasks, tuned or not."""
+        return self._graph(model, fingerprint(model), traced=False)
+
+    def _graph(self, model: CompressedModel, key: str, *, traced: bool) -> tuple[Lowered, TaskGraph] | Failure:
         known = self._known.get(key)
         if known is not None:
             return known.lowered, known.graph

@@ -67,6 +67,13 @@ class RecordingOracle:
             self._keep("estimate", [model], answer)
         return answers
 
+    def predict(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+        """Ask for all predictions and keep each."""
+        answers = self._inner.predict(models)
+        for model, answer in zip(models, answers, strict=True):
+            self._keep("predict", [model], answer)
+        return answers
+
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Ask for the cost and keep it."""
         return self._keep("cost", [model], self._inner.cost(model))
@@ -108,6 +115,10 @@ class ReplayOracle:
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
         """Return the kept price of each model."""
         return [self._known("estimate", [model], Cost) for model in models]
+
+    def predict(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
+        """Return the kept prediction of each model."""
+        return [self._known("predict", [model], Cost) for model in models]
 
     def cost(self, model: CompressedModel) -> Cost | Failure:
         """Return the kept cost."""

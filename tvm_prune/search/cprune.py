@@ -51,6 +51,7 @@ class CPrune:
         self._finetune_steps = settings.short_steps(steps_per_epoch)
         self._probing = settings.harm == "probe"
         self._forecasting = settings.prices == "forecast"
+        self._predicting = settings.prices == "predicted"
         self._bite = settings.bite
         self._ceiling = Ceiling()
         self._iterations = 0
@@ -87,7 +88,7 @@ class CPrune:
             if hopeful := known.hopeful(options, count=self._settings.prices_renewed, better_than=better_than):
                 return tuple(self._price(here, steps) for steps in hopeful)
             if self._trying is not None:
-                doubtful = self._probing or self._forecasting
+                doubtful = self._probing or self._forecasting or self._predicting
                 if doubtful and len(self._trying.options) > 1 and self._trying.steps not in known.prices:
                     return (self._price(here, self._trying.steps),)
                 return (self._candidate(here, self._trying),)
@@ -199,6 +200,7 @@ class CPrune:
             price_only=True,
             probe=self._probing and bool(steps),
             forecast_s=forecast(here.table, here.groups, steps) if self._forecasting else None,
+            predicted=self._predicting,
         )
 
     def _candidate(self, here: _Incumbent, bundle: Bundle) -> Proposal:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tvm_prune.errors import ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
@@ -74,13 +75,7 @@ class TrialRunner:
                 else None
                 for proposal, model in zip(proposals, models, strict=True)
             ]
-        asked = [
-            model
-            for proposal, model in zip(proposals, models, strict=True)
-            if proposal.forecast_s is None and model is not None
-        ]
-        told = iter(watch.ask(self.oracle, lambda: self.oracle.estimate(asked)) if asked else ())
-        answers = [next(told) if proposal.forecast_s is None else None for proposal in proposals]
+        answers = self._answers(proposals, models, watch)
         seconds = watch.seconds(share=len(proposals))
         each, left = divmod(watch.measurements, len(proposals))
         return [
@@ -97,6 +92,23 @@ class TrialRunner:
             )
             for index, (proposal, answer, distance) in enumerate(zip(proposals, answers, distances, strict=True))
         ]
+
+    def _answers(
+        self, proposals: Sequence[Proposal], models: Sequence[CompressedModel | None], watch: Stopwatch
+    ) -> list[Cost | Failure | None]:
+        """Return what the oracle says of each proposal that brings no forecast of its own."""
+        found: dict[int, Cost | Failure] = {}
+        for predicted in (False, True):
+            ask = self.oracle.predict if predicted else self.oracle.estimate
+            asked = {
+                place: model
+                for place, (proposal, model) in enumerate(zip(proposals, models, strict=True))
+                if proposal.forecast_s is None and proposal.predicted == predicted and model is not None
+            }
+            if asked:
+                told = watch.ask(self.oracle, partial(ask, list(asked.values())))
+                found.update(zip(asked, told, strict=True))
+        return [found.get(place) for place in range(len(proposals))]
 
     def carry_out(self, proposal: Proposal, trials: Sequence[Trial], *, number: int) -> Trial:
         """Return the trial of one full proposal: build, tune, compare, gate, refit, train, evaluate, gate, accept."""

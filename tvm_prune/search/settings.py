@@ -26,8 +26,9 @@ class CPruneSettings:
 
     Candidates: `candidates` = "groups" (each dependency group by itself, combined by predicted gain) or "task" (the
     paper's: all groups that the task produces, together). The groups of the `tasks_per_iteration` most costly tasks are
-    priced at `counts_per_group` channel counts each: `prices` = "measured" (lowered, new tasks tuned) or "forecast"
-    (the program table scaled to the counts; only what is put together from them is measured). The seconds they save are
+    priced at `counts_per_group` channel counts each: `prices` = "measured" (lowered, new tasks tuned), "predicted"
+    (lowered, new tasks priced by a predictor that learns from the records) or "forecast" (the program table scaled to
+    the counts); of the last two, only what is put together from them is measured. The seconds they save are
     set against their `harm`: "probe" = how far the answers for `probe_images` validation images (labels play no part)
     are from the incumbent's once the layers that read the channels are fitted on as many training images (where the
     data can be had), "importance" = the scores of the channels removed. What an earlier incumbent had priced is
@@ -58,7 +59,7 @@ class CPruneSettings:
     candidates: Literal["groups", "task"] = "groups"
     tasks_per_iteration: int = 3
     counts_per_group: int = 3
-    prices: Literal["measured", "forecast"] = "measured"
+    prices: Literal["measured", "predicted", "forecast"] = "measured"
     prices_renewed: int = 8
     harm: Literal["probe", "importance"] = "probe"
     probe_images: int = 512

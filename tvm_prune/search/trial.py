@@ -42,7 +42,8 @@ class Proposal:
     """One candidate: the accepted trial it grows from and the steps to add.
 
     `price_only` stops after the estimate; `probe` adds how far it is from its parent before any training. `forecast_s`
-    is a latency that the searcher has worked out by itself and that takes the place of the estimate. `max_ratio` is the
+    is a latency that the searcher has worked out by itself and that takes the place of the estimate, `predicted` asks
+    for a prediction instead of it. `max_ratio` is the
     latency gate against the parent (None = no gate); `min_accuracy` the accuracy gate as a fraction on the validation
     split (None = no gate); `finetune_steps` the optimizer steps of short-term training.
     """
@@ -52,6 +53,7 @@ class Proposal:
     price_only: bool = False
     probe: bool = False
     forecast_s: float | None = None
+    predicted: bool = False
     max_ratio: float | None = None
     min_accuracy: float | None = None
     finetune_steps: int = 0

@@ -1,5 +1,6 @@
 """What a fused kernel consists of: the blocks before its anchor, the anchor, and the blocks after."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,7 @@ def dissect(function: Any) -> Anatomy:
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     names = [str(schedule.get(block).name_hint) for block in blocks]
     anchors = [place for place, name in enumerate(names) if name in _ANCHORS]
-    if len(anchors) != 1:
+    if len(anchors) != 1 or _grows(schedule.get(blocks[anchors[0]]), schedule.get(blocks[-1])):
         return Anatomy("other", (), "", tuple(names), (), 0, 0)
     place = anchors[0]
     anchor = schedule.get(blocks[place])
@@ -80,9 +81,18 @@ def dissect(function: Any) -> Anatomy:
     )
 
 
+def _grows(anchor: Any, last: Any) -> bool:
+    """Whether a kernel spreads what its anchor computes over a larger image, as squeeze-and-excitation does.
+
+    No tile of the anchor belongs to one tile of the result then.
+    """
+    spatial = [int(item.dom.extent) for item in anchor.iter_vars if int(item.iter_type) == 0]
+    return math.prod(_shape(last)) > math.prod(spatial)
+
+
 def _shape(block: Any) -> list[int]:
-    """Return the extents that a block without a reduction computes."""
-    return [int(item.dom.extent) for item in block.iter_vars]
+    """Return the extents that a block computes."""
+    return [int(item.dom.extent) for item in block.iter_vars if int(item.iter_type) == 0]
 
 
 def _step(anchor: Any, loop: int, axis: int) -> int:
