@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tvm_prune.oracle.compiler import CompilerOracle
     from tvm_prune.oracle.target import Target
     from tvm_prune.search.budget import Budget
+    from tvm_prune.search.fidelity import FidelityQuality
     from tvm_prune.search.quality import UserQuality
     from tvm_prune.search.settings import CPruneSettings, preset
     from tvm_prune.search.uniform import UniformSettings
@@ -32,6 +33,7 @@ __all__ = [
     "CPruneJob",
     "CPruneSettings",
     "CompilerOracle",
+    "FidelityQuality",
     "Pruned",
     "Target",
     "TvmPruneError",
@@ -65,6 +67,7 @@ _HOME = {
     "Target": "oracle.target",
     "TvmPruneError": "errors",
     "UniformSettings": "search.uniform",
+    "FidelityQuality": "search.fidelity",
     "UserQuality": "search.quality",
     "bundler": "jobs.export",
     "cprune": "jobs.cprune",

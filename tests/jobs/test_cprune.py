@@ -20,6 +20,7 @@ from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.load import Model, load_model
 from tvm_prune.oracle.fake import LinearOracle
 from tvm_prune.report.summary import read_summary
+from tvm_prune.search.fidelity import FidelityQuality
 from tvm_prune.search.quality import UserQuality
 from tvm_prune.search.settings import CPruneSettings, changed
 from tvm_prune.search.uniform import UniformSettings
@@ -181,6 +182,19 @@ def test_a_users_own_functions_steer_a_run_which_says_that_it_had_no_test(lenet:
     result = cprune(lenet, quality, LinearOracle(lanes=4), out=tmp_path, bundle=no_bundle, job=job)
     assert set(epochs) == {1, 2}
     assert any("the function that also steered the search" in note for note in result.report.notes)
+
+
+def test_without_labels_the_originals_answers_steer_a_run(lenet: Model, tmp_path: Path) -> None:
+    shape = (60, *lenet.example_inputs[0].shape[1:])
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    quality = FidelityQuality(lenet.module, inputs)
+    job = replace(JOB, uniform=None)
+    result = cprune(lenet, quality, LinearOracle(lanes=4), out=tmp_path, bundle=no_bundle, job=job)
+    assert result.summary.dense.accuracy == 1.0
+    assert "agreement with the original" in (tmp_path / "report.md").read_text()
+    other = FidelityQuality(lenet.module, inputs.flip(0))
+    with pytest.raises(JournalError, match="data was 'agreement-"):
+        cprune(lenet, other, LinearOracle(lanes=4), out=tmp_path, bundle=no_bundle, job=job)
 
 
 def test_other_images_of_the_same_name_do_not_resume_a_run(

@@ -31,6 +31,10 @@ def check(
     assert prices[1].macs < prices[0].macs
     assert prices[1].params < prices[0].params
 
+    assert oracle.predict([]) == []
+    predicted = oracle.predict([model, smaller])
+    assert all(isinstance(price, Cost) and price.latency_s > 0 for price in predicted)
+
     cost = oracle.cost(model)
     assert isinstance(cost, Cost)
     assert cost.provenance.source == "measured"

@@ -10,6 +10,7 @@ import pytest
 
 from tests.oracle.kernels import TARGET, record_of, the_kernel
 from tests.relay_passes.graphs import conv_graph, matmul_graph
+from tvm_prune.errors import ToolchainError
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.objects import KernelObjects
@@ -45,6 +46,8 @@ def programs() -> dict[str, dict[str, Any]]:
 class Builder:
     """Builds programs without compiling; dies of every batch that holds one of `deadly`, has no schedule of `odd`."""
 
+    links = True
+
     def __init__(self, *deadly: int, odd: int | None = None) -> None:
         self.deadly = {f"candidate{number}" for number in deadly}
         self.odd = f"candidate{odd}"
@@ -54,6 +57,8 @@ class Builder:
         pass
 
     def request(self, function: str, arguments: Any, *, timeout_s: float, emit: Any = None) -> Any:
+        if function == "link" and not self.links:
+            raise WorkerDied("CalledProcessError: no space left on device")
         if function in ("build_reference", "link"):
             Path(arguments["library"]).touch()
             return None
@@ -347,6 +352,13 @@ def test_a_point_without_a_schedule_gives_its_trial_to_the_next(records: Records
     assert runner.asked == [["candidate1", "candidate2"]]
     made.tune([[Group((conv(),))]])
     assert len(runner.asked) == 1
+
+
+def test_programs_that_cannot_be_linked_are_a_broken_set_up(records: Records, tuner: Make) -> None:
+    builder = Builder()
+    builder.links = False
+    with pytest.raises(ToolchainError, match=r"cannot be linked \(CalledProcessError: no space left.*\); tvm-prune"):
+        tuner(builder, Runner()).tune([[Group((conv(),))]])
 
 
 def test_a_program_tried_again_is_no_further_trial(records: Records, tuner: Make) -> None:

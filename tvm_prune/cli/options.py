@@ -43,7 +43,8 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A network of the zoo (resnet20, vgg16, mobilenetv2 ...), package.module:function, or a .pt2 archive.",
+        help="A network of the zoo (resnet20, vgg16, mobilenetv2 ...), package.module:function, an .onnx file, or a "
+        ".pt2 archive.",
         show_default=False,
     ),
 ]

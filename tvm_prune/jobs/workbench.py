@@ -11,6 +11,7 @@ from tvm_prune.jobs.tune import compressed
 from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.load import Model
 from tvm_prune.models.train import Progress, TrainSettings
+from tvm_prune.search.fidelity import FidelityQuality
 from tvm_prune.search.quality import DataQuality, Quality
 from tvm_prune.search.settings import CPruneSettings
 from tvm_prune.search.workbench import TorchWorkbench
@@ -77,11 +78,15 @@ def _quality(
 
 def name_of(data: DataSet | Quality) -> str:
     """Return what the report calls `data`."""
+    if isinstance(data, FidelityQuality):
+        return "agreement with the original"
     return data.name if isinstance(data, DataSet) else "the user's functions"
 
 
 def identity_of(data: DataSet | Quality) -> str:
-    """Return what a run may be resumed with: the name, and a digest of the labels of all splits."""
+    """Return what a run may be resumed with: the name, and a digest of the labels of all splits or of the inputs."""
+    if isinstance(data, FidelityQuality):
+        return data.identity
     if not isinstance(data, DataSet):
         return name_of(data)
     digest = hashlib.sha256()

@@ -6,6 +6,7 @@ which of two kernels is the faster one.
 """
 
 import itertools
+import logging
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_prune.codec import encode
+from tvm_prune.errors import ToolchainError
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Failure
@@ -25,6 +27,8 @@ from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
 __all__ = ["Order", "Trials"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,7 @@ class Trials:
             built[order.kernel.key] = found
         together = [[item for order in batch for item in built[order.kernel.key]] for batch in batches]
         together = [batch for batch in together if batch]
-        libraries = list(self._builders.each(self._link, [[item.symbol for item in batch] for batch in together]))
-        for number, (batch, library) in enumerate(zip(together, libraries, strict=True)):
+        for number, (batch, library) in enumerate(zip(together, self._linked(together), strict=True)):
             self._report("measure", number, len(together), batch[0].kernel)
             self._measure(batch, library)
             library.unlink()
@@ -126,35 +129,47 @@ class Trials:
         Kernels are tried one after another, on a machine that may change its speed in between: which of two that are
         nearly as fast is the faster one only shows here. Kernels without a record do not take part.
         """
-        if not contests:
-            return
-        self._builders.start()
-        self._runner.start()
         entries = [
             [
-                KernelSource(kernel, record, "plain", results=1, stamp_words=0)
+                (KernelSource(kernel, record, "plain", results=1, stamp_words=0), record)
                 for kernel in contest
                 if (record := self._records.best(kernel.key)) is not None
             ]
             for contest in contests
         ]
-        self._objects.provide([source for entry in entries for source in entry])
-        libraries = list(self._builders.each(self._link, [[source.symbol for source in entry] for entry in entries]))
-        for number, (entry, library) in enumerate(zip(entries, libraries, strict=True)):
-            self._report("compare", number, len(entries), entry[0].kernel)
-            times: dict[str, list[float]] = {}
-            programs = [
-                _Built(source.kernel, source.symbol, source.record.program.parallel > 1, source.record.record_json)
-                for source in entry
-                if source.record is not None
+        batches = [
+            [
+                _Built(source.kernel, source.symbol, record.program.parallel > 1, record.record_json)
+                for source, record in entry
             ]
-            self._timed(library, programs, times, finalists=len(entry), rounds=self.settings.contest_rounds)
+            for entry in entries
+        ]
+        if not batches:
+            return
+        self._builders.start()
+        self._runner.start()
+        try:
+            self._objects.provide([source for entry in entries for source, _ in entry])
+        except WorkerDied as error:
+            _log.warning("kernels that are nearly as fast as each other were not timed together: %s", error)
+            return
+        for number, (batch, library) in enumerate(zip(batches, self._linked(batches), strict=True)):
+            self._report("compare", number, len(batches), batch[0].kernel)
+            times: dict[str, list[float]] = {}
+            self._timed(library, batch, times, finalists=len(batch), rounds=self.settings.contest_rounds)
             library.unlink()
-            for item in programs:
+            for item in batch:
                 if item.symbol in times:
                     result = (item.record, times[item.symbol])
                     self._records.commit(item.kernel.key, item.kernel.workload_json, [result])
-        self._report("compare", len(entries), len(entries), None)
+        self._report("compare", len(batches), len(batches), None)
+
+    def _linked(self, batches: Sequence[Sequence[_Built]]) -> list[Path]:
+        """Link each batch to a library of its own. Raises ToolchainError."""
+        try:
+            return list(self._builders.each(self._link, [[item.symbol for item in batch] for batch in batches]))
+        except WorkerDied as error:
+            raise ToolchainError(f"compiled programs cannot be linked ({error}); tvm-prune doctor says more") from error
 
     def _link(self, worker: Worker, symbols: Sequence[str]) -> Path:
         # A fresh name each time: the loader would answer a reused path with the old code.

@@ -1,6 +1,7 @@
 """Quality without labels: how often a network answers as the original does, and training by the original's answers."""
 
 import copy
+import hashlib
 
 import torch
 from torch import nn
@@ -42,6 +43,13 @@ class FidelityQuality:
                 f"the model returns {list(scores.shape)}; agreement needs scores [inputs, classes] or [inputs, places, "
                 "classes]. Give your own evaluate and finetune functions for it (UserQuality)."
             )
+
+    @property
+    def identity(self) -> str:
+        """A digest of the inputs: what a run may be resumed with."""
+        parts = (self._train, self._val, self._test)
+        digest = hashlib.sha256(b"".join(part.contiguous().numpy().tobytes() for part in parts))
+        return f"agreement-{digest.hexdigest()[:12]}"
 
     @property
     def steps_per_epoch(self) -> int:
