@@ -56,7 +56,7 @@ def main() -> None:
     """Search until ended."""
     tasks, work, curve = (Path(name) for name in sys.argv[1:4])
     described = json.loads(tasks.read_text())
-    target = tvm.target.Target(described["target"])
+    target = tvm.ir.load_json(described["target"])
     contexts = [
         meta_schedule.TuneContext(
             mod=tvm.ir.load_json(item["module"])["main"].with_attr("global_symbol", "main"),

@@ -130,7 +130,7 @@ def _stock(name: str, seconds: float, arguments: argparse.Namespace) -> _Search:
         for task in graph.tasks
     ]
     described = {
-        "target": {key: value for key, value in target.to_tvm().export().items() if key != "tag"},
+        "target": tvm.ir.save_json(target.to_tvm()),
         "threads": arguments.threads,
         "tasks": tasks,
     }

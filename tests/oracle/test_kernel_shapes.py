@@ -1,6 +1,7 @@
 """Shapes of recorded kernels, kept beside the records."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ from tvm_prune.oracle.tasks import anatomy_of
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
+def records(tmp_path: Path) -> Iterator[Records]:
     found = the_kernel(conv_graph((3, 8)))
     made = Records(tmp_path, TARGET)
     (candidate,) = enumerate_candidates(found.function, TARGET, limit=1)
     made.commit(found.key, found.workload_json, [(record_of(found, candidate), [1e-6])])
-    return made
+    yield made
+    made.close()
 
 
 def test_the_shapes_of_recorded_kernels_are_worked_out_once(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:

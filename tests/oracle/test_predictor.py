@@ -110,7 +110,7 @@ def test_every_feature_is_a_number_with_a_name() -> None:
     assert len(values) == len(NAMES) == len(set(NAMES))
     assert all(math.isfinite(value) for value in values)
     named = dict(zip(NAMES, values, strict=True))
-    assert (named["kind_conv2d"], named["word_rows"], named["lanes"], named["window"]) == (1.0, 1.0, 16.0, 9.0)
+    assert (named["kind_conv2d"], named["word_rows"], named["height"], named["window"]) == (1.0, 1.0, 16.0, 9.0)
 
 
 def test_more_work_takes_longer_and_threads_share_it() -> None:

@@ -1,6 +1,7 @@
 """Which programs tuning tries: waves, tasks too small to matter, kernels that follow others."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -27,6 +28,7 @@ class Programs:
         self.settings = settings
         self.measured: dict[str, dict[str, Program]] = {key: {} for key in seconds}
         self.failures: dict[str, Any] = {}
+        self.done: dict[str, int] = {}
 
     def series(self, key: str) -> list[float]:
         return [item.latency_s for item in self.measured[key].values()]
@@ -36,6 +38,12 @@ class Programs:
 
     def best(self, key: str) -> Record | None:
         return next((Record(item, None, 1) for item in self.programs(key)), None)
+
+    def settled(self, key: str) -> int:
+        return self.done.get(key, 0)
+
+    def settle(self, key: str, trials: int) -> None:
+        self.done[key] = trials
 
     def failed(self, key: str) -> frozenset[str]:
         return frozenset()
@@ -111,6 +119,31 @@ def test_a_task_that_takes_next_to_nothing_of_its_model_has_one_wave() -> None:
     programs = Programs({"large": falling, "small": small}, SETTINGS)
     Bodies(programs).tune([[group("large"), group("small")]])
     assert (len(programs.measured["large"]), len(programs.measured["small"])) == (7, 2)
+
+
+def test_what_was_tuned_to_the_end_is_left_alone_whatever_later_readings_say() -> None:
+    programs = Programs({"a": numbered([9.0, 8.0, 7.9, 7.9, 7.9, 7.9, 1.0])}, SETTINGS)
+    Bodies(programs).tune([[group("a")]])
+    assert (len(programs.measured["a"]), programs.done) == (4, {"a": 7})
+    # A contest has timed the first ones again: now it looks as if the last wave had gained.
+    for name in list(programs.measured["a"])[:2]:
+        programs.measured["a"][name] = program(name.split(" ")[0], 90.0)
+    Bodies(programs).tune([[group("a")]])
+    assert len(programs.measured["a"]) == 4
+    deeper = Programs({"a": programs.seconds["a"]}, replace(SETTINGS, trials_per_task=9))
+    deeper.measured, deeper.done = programs.measured, programs.done
+    Bodies(deeper).tune([[group("a")]])
+    assert len(programs.measured["a"]) > 4
+
+
+def test_a_task_that_was_small_is_looked_at_again_where_it_is_not() -> None:
+    falling = numbered([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0])
+    small = numbered([0.009, 0.008, 0.007, 0.006, 0.005, 0.004, 0.003])
+    programs = Programs({"large": falling, "small": small}, SETTINGS)
+    Bodies(programs).tune([[group("large"), group("small")]])
+    assert programs.done == {"large": 7, "small": 2}
+    Bodies(programs).tune([[group("small")]])
+    assert len(programs.measured["small"]) == 7
 
 
 def test_a_small_task_matters_where_it_is_called_often_or_in_a_small_model() -> None:

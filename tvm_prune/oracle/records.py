@@ -29,6 +29,10 @@ _log = logging.getLogger(__name__)
 FAILED_S = 1e10
 
 
+# Lines [key of a task's plain kernel, trials].
+_SETTLED = "settled.jsonl"
+
+
 @dataclass(frozen=True)
 class Record:
     """The fastest known program of a kernel: its description, its record in the database's form, trials behind it."""
@@ -50,10 +54,12 @@ class Records:
         # Of each kernel, by the program's name: the program and its record as they were last measured.
         self._known: dict[str, dict[str, tuple[Program, Any]]] = {}
         self._failed: dict[str, set[str]] = {}
+        self._settled: dict[str, int] = {}
         self.quarantined = 0
         self.foreign = 0
         self._lock: IO[str] | None = lock_folder(folder)
         self._load()
+        self._settled = _settled_of(folder / _SETTLED)
 
     def close(self) -> None:
         """Let another process write."""
@@ -152,6 +158,16 @@ class Records:
         """Return all programs measured for the kernel `key`, the fastest first."""
         return sorted((program for program, _ in self._known.get(key, {}).values()), key=lambda item: item.latency_s)
 
+    def settled(self, key: str) -> int:
+        """Return up to how many trials a kernel the task whose plain kernel is `key` is tuned to the end; 0 = not."""
+        return self._settled.get(key, 0)
+
+    def settle(self, key: str, trials: int) -> None:
+        """Remember that with up to `trials` trials a kernel there is nothing left to try for that task."""
+        if self.settled(key) < trials:
+            self._settled[key] = trials
+            append_line(self.folder / _SETTLED, json.dumps([key, trials]))
+
     def failed(self, key: str) -> frozenset[str]:
         """Return the names of the programs of the kernel `key` that failed."""
         return frozenset(self._failed.get(key, ()))
@@ -176,3 +192,12 @@ class Records:
             self._remember(key, program, complete)
         if lines:
             append_line(self.folder / TUNING, "\n".join(lines))  # forced to disk once, not once a trial
+
+
+def _settled_of(path: Path) -> dict[str, int]:
+    """Return the lines of `path` that can be read; a task whose line is lost is looked at again."""
+    found: dict[str, int] = {}
+    for _, value in read_lines(path):
+        if value is not None and isinstance(value[0], str) and isinstance(value[1], int):
+            found[value[0]] = max(value[1], found.get(value[0], 0))
+    return found

@@ -5,7 +5,7 @@ further, as long as it helps and the task matters to its model. Kernels that dif
 take over the fastest programs. What was tried before is on record and not tried again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,14 +107,29 @@ class Tuner:
     def tune(self, models: Sequence[Sequence[Group]]) -> None:
         """Tune the groups of each model that lack trials; kernels that failed before are left alone."""
         groups = list({group.key: group for model in models for group in model}.values())
-        followers = self._elect(groups)
-        following = {group.key for group in followers}
+        following = {group.key for group in self._elect(groups)}
+        small = self._small(models)
+        groups = [group for group in groups if not self._settled(group, small)]
+        followers = [group for group in groups if group.key in following]
         self._waves([group for group in groups if group.key not in following], models)
         self._follow(followers)
         self._waves([group for group in followers if not self._depth(group)], models)
         self._waves([replace(group, hopeless=frozenset()) for group in groups if not self._depth(group)], models)
         self._trials.compare([kernels for group in groups if (kernels := self._contest(group))])
         self._touched.clear()
+        small = self._small(models)
+        for group in groups:
+            if self._depth(group):
+                self.records.settle(group.key, self._due(group, small))
+
+    def _due(self, group: Group, small: Set[str]) -> int:
+        """Return up to how many trials a kernel of a group is given."""
+        most = self.settings.trials_per_task
+        return min(most, self.settings.explore_trials) if group.key in small else most
+
+    def _settled(self, group: Group, small: Set[str]) -> bool:
+        """Whether a group was tuned to the end before, here or by whoever wrote the records."""
+        return bool(self._depth(group)) and self.records.settled(group.key) >= self._due(group, small)
 
     def _elect(self, groups: Sequence[Group]) -> list[Group]:
         """Choose the leader of every body, the one with most trials; return the groups that follow one."""
