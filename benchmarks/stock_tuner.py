@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule
 from tvm.s_tir.meta_schedule.measure_callback import MeasureCallback, PyMeasureCallback
-from tvm.s_tir.meta_schedule.utils import derived_object
 
 _FAILED_S = 1e9
 # More than the caller's patience.
 _TRIALS = 1_000_000
+# Programs of a batch. With the 64 it has by default most kernels would have no program before it is ended.
+_BATCH = 8
 
 
 @derived_object
@@ -74,6 +76,7 @@ def main() -> None:
         task_weights=[float(item["weight"]) for item in described["tasks"]],
         work_dir=str(work),
         max_trials_global=_TRIALS,
+        num_trials_per_iter=_BATCH,
         measure_callbacks=[_Curve(curve), *MeasureCallback.create("default")],
     )
 

@@ -3,8 +3,8 @@
     python -m benchmarks.tuning --models resnet20 --json FILE
 
 Seconds of ours are those of the whole job, from opening the oracle to the program table; `tune_s` is building and
-measuring programs alone. The stock search has its time from the start of the search, with torch hidden from its
-workers, `--patience` times the seconds of ours. `best_ms` is the sum of the kernels' times, each as its own tuner
+measuring programs alone. The stock search gets `--patience` times the seconds that ours needs to come within 5 % of
+its own best, from the start of the search; benchmarks/stock_site says how it is helped. `best_ms` is the sum of the kernels' times, each as its own tuner
 measured it: ours with large weights as far away as they are in a network, the stock search with all of them in the
 cache. `within_5_percent_s` is when that sum came within 5 % of the best one known of the model.
 """
@@ -137,11 +137,9 @@ def _stock(name: str, seconds: float, arguments: argparse.Namespace) -> _Search:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "tasks.json").write_text(json.dumps(described))
-        (root / "hidden").mkdir()
-        (root / "hidden" / "torch.py").write_text('raise ImportError("hidden from the tuner")\n')
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(root / "hidden"), str(Path(__file__).parents[1])]),
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "stock_site"), str(Path(__file__).parents[1])]),
             "TVM_NUM_THREADS": str(arguments.threads),
         }
         curve_file = root / "curve.jsonl"
@@ -190,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="resnet20,mobilenetv2-224", help="names or package.module:function")
     parser.add_argument("--stock", default="resnet20", help="models that the stock search tunes too")
-    parser.add_argument("--patience", type=float, default=16.0, help="its time, in times of ours")
+    parser.add_argument("--patience", type=float, default=15.5, help="its time, in times of what ours needs for 5 %%")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--trials", type=int, default=TuneSettings().trials_per_task)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -203,7 +201,8 @@ def main() -> None:
                 _ours(name, Path(folder), arguments, tuner="ours, with its records"),
             ]
         if name in arguments.stock.split(","):
-            searches.append(_stock(name, arguments.patience * searches[0].row["seconds"], arguments))
+            near_s = searches[0].curve.within(searches[0].row["best_ms"] / 1e3) or searches[0].row["seconds"]
+            searches.append(_stock(name, arguments.patience * near_s, arguments))
         best_s = min(search.row["best_ms"] or math.inf for search in searches) / 1e3
         for search in searches:
             within_s = search.curve.within(best_s)
