@@ -2,11 +2,12 @@
 
     python -m benchmarks.tuning --models resnet20 --json FILE
 
-Seconds of ours are those of the whole job, from opening the oracle to the program table; `tune_s` is building and
-measuring programs alone. The stock search gets `--patience` times the seconds that ours needs to come within 5 % of
-its own best, from the start of the search; benchmarks/stock_site says how it is helped. `best_ms` is the sum of the kernels' times, each as its own tuner
-measured it: ours with large weights as far away as they are in a network, the stock search with all of them in the
-cache. `within_5_percent_s` is when that sum came within 5 % of the best one known of the model.
+Seconds of ours are those of the whole job from lowering to the program table, in a process that has loaded torch's
+tracer (4 s) and waits for its workers to start; `tune_s` is building and measuring programs alone. The stock search
+gets `--patience` times the seconds that ours needs to come within 5 % of its own best, from the start of the search;
+benchmarks/stock_site says how it is helped. `best_ms` is the sum of the kernels' times, each as its own tuner measured
+it: ours with large weights as far away as they are in a network, the stock search with all of them in the cache.
+`within_5_percent_s` is when that sum came within 5 % of the best one known of the model.
 """
 
 import argparse

@@ -16,12 +16,12 @@ _slow = inspect.getmodule
 _known: dict[str, ModuleType | None] = {}
 
 
-def _getmodule(thing: Any, _filename: str | None = None) -> ModuleType | None:
-    name = getattr(getattr(thing, "f_code", thing), "co_filename", None)
+def _getmodule(object: Any, _filename: str | None = None) -> ModuleType | None:
+    name = getattr(getattr(object, "f_code", object), "co_filename", None)
     if name is None:
-        return _slow(thing, _filename)
+        return _slow(object, _filename)
     if name not in _known:
-        _known[name] = _slow(thing, _filename)
+        _known[name] = _slow(object, _filename)
     return _known[name]
 
 
