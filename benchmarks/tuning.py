@@ -167,7 +167,8 @@ def _stock_row(name: str, lines: Sequence[Mapping[str, Any]], tasks: Sequence[An
             best[line["task"]] = line["best_s"]
         total_s = sum(task.weight * best.get(place, math.inf) for place, task in enumerate(tasks))
         curve.points.append((line["seconds"], total_s))
-    trials = sum(line["trials"] for line in lines)
+    # It tells of its trials round by round over the kernels: without a line it has not ended the first one.
+    trials = sum(line["trials"] for line in lines) if lines else None
     last_s = curve.points[-1][1] if curve.points else math.inf
     row = {
         "model": name,
@@ -175,7 +176,7 @@ def _stock_row(name: str, lines: Sequence[Mapping[str, Any]], tasks: Sequence[An
         "trials": trials,
         "seconds": seconds,
         "tune_s": seconds,
-        "trials_per_s": trials / seconds,
+        "trials_per_s": None if trials is None else trials / seconds,
         # Kernels that it has not come to have no time.
         "best_ms": last_s * 1e3 if math.isfinite(last_s) else None,
         "kernels_with_a_program": len(best),

@@ -11,7 +11,7 @@ from typing import Any
 import tvm
 from tvm import ir, relax
 
-__all__ = ["LegalizeOnce"]
+__all__ = ["LegalizeOnce", "operators_left"]
 
 # Kernels kept; a search over a large network makes some thousand.
 _KEPT = 20_000
@@ -63,6 +63,17 @@ def _remembering(stock: Any, target: str) -> Callable[[relax.BlockBuilder, relax
         return relax.Call(_CALL_TIR, arguments, None, [result])
 
     return legalize
+
+
+def operators_left(module: ir.IRModule) -> tuple[str, ...]:
+    """Return the names of operators in ``main`` that no kernel was written for, as nn.conv2d."""
+    found: dict[str, None] = {}
+    for block in module["main"].body.blocks:
+        for binding in block.bindings:
+            operator = getattr(binding.value, "op", None)
+            if isinstance(operator, ir.Op) and operator.name.startswith(("relax.nn.", "relax.image.")):
+                found[operator.name.removeprefix("relax.")] = None
+    return tuple(found)
 
 
 @tvm.transform.module_pass(opt_level=0, name="LegalizeOnce")

@@ -170,6 +170,13 @@ def test_an_operator_without_a_converter_is_named(operator: "object", name: str)
         lower(compressed(net, IMAGE))
 
 
+def test_an_operator_without_a_kernel_is_named() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2, stride=2))
+    lowered = lower(compressed(net, IMAGE))
+    with pytest.raises(UnsupportedOperatorError, match=r"no kernel for channels-last nn\.conv2d_transpose\. Replace"):
+        task_graph(lowered, TARGET)
+
+
 def described(graph: TaskGraph) -> list[object]:
     """Return all of `graph` that compares by value: of kernels the structural hash."""
     variants = {

@@ -49,11 +49,20 @@ class Lowered:
     inputs: tuple[np.ndarray, ...] = field(repr=False)
 
     def fuse(self, target: Any, forms: Mapping[str, WeightForm]) -> tuple[Any, tuple[Site, ...]]:
-        """Return the fused module for a tvm target and its kernel calls; `forms` by placeholder of the weights."""
+        """Return the fused module for a tvm target and its kernel calls; `forms` by placeholder of the weights.
+
+        Raises UnsupportedOperatorError naming operators that TVM has no kernel for.
+        """
+        from relay_passes.legalize_once import operators_left
         from relay_passes.link_layers import call_sites
         from relay_passes.pipeline import fuse
 
         module = fuse(self.graph, target, forms)
+        if left := operators_left(module):
+            raise UnsupportedOperatorError(
+                f"TVM has no kernel for channels-last {', '.join(left)}. Replace the operator in the model; an "
+                "nn.ConvTranspose2d, for one, by nn.Upsample and nn.Conv2d"
+            )
         sites = []
         for site in call_sites(module):
             layers = dict.fromkeys(self.placeholders[name] for name in site.weights if name in self.placeholders)

@@ -105,9 +105,9 @@ class Preparer:
             return known.lowered, known.graph
         try:
             fresh = lower(model) if traced else self._lower(model)
+            return fresh, task_graph(fresh, self._target)
         except ModelError as error:
             return Failure(stage="lower", message=str(error))
-        return fresh, task_graph(fresh, self._target)
 
     def _lower(self, model: CompressedModel) -> Lowered:
         kin = family(model)
