@@ -47,7 +47,7 @@ def test_a_saved_recipe_loads_equal(made: Recipe, tmp_path_factory: pytest.TempP
 def test_the_file_is_plain_json_that_says_what_it_is(tmp_path: Path) -> None:
     recipe().save(tmp_path / "recipe.json")
     assert json.loads((tmp_path / "recipe.json").read_text()) == {
-        "base": {"source": "mine:net", "fingerprint": fingerprint(model())},
+        "base": {"source": "mine:net", "fingerprint": fingerprint(model()), "file_sha256": None},
         "steps": [{"group": "0", "width": 8, "keep": [1, 2, 6], "kind": "prune"}],
         "version": 1,
     }

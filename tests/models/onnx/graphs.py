@@ -9,7 +9,12 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["expected", "model_of", "node", "save"]
+__all__ = ["expected", "model_of", "node", "save", "values_of"]
+
+
+def values_of(*shape: int) -> np.ndarray:
+    """Return the same random float32 values each time."""
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
 
 
 def node(op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> onnx.NodeProto:
