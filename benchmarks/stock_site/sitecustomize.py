@@ -1,8 +1,8 @@
 """On the path of the stock search's processes: hides torch, and lets TVM's scripted intrinsics parse in seconds.
 
 Every worker of the stock builder parses them when it starts, which looks through all loaded modules again for each of
-thousands of lines: more than a minute here, while a build may take 30 s, so that no program would ever be built. With
-torch hidden and the answers kept it is twelve seconds. The search itself is not touched.
+thousands of lines: more than a minute here, while a build may take 30 s. With the answers kept it is twelve seconds.
+The search itself is not touched.
 """
 
 import inspect

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -205,3 +206,16 @@ def test_the_stock_database_reads_our_files(tmp_path: Path) -> None:
         record = database.query_tuning_record(tvm.IRModule({"main": found.function}), TARGET.to_tvm(), "main")
         assert record is not None
         assert [float(value) for value in record.run_secs] == [seconds]
+
+
+def test_what_is_tuned_to_the_end_is_remembered_for_its_target_only(tmp_path: Path) -> None:
+    with closing(Records(tmp_path, TARGET)) as records:
+        records.settle("task", 7)
+        records.settle("task", 2)
+        assert (records.settled("task"), records.settled("other")) == (7, 0)
+    with open(tmp_path / "settled.jsonl", "a") as file:
+        file.write('["cut')
+    with closing(Records(tmp_path, TARGET)) as records:
+        assert records.settled("task") == 7
+    with closing(Records(tmp_path, replace(TARGET, threads=1))) as records:
+        assert records.settled("task") == 0

@@ -17,6 +17,7 @@ from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.spaces import enumerate_candidates
 from tvm_prune.oracle.tasks import Kernel
+from tvm_prune.oracle.trials import Trials
 from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
 from tvm_prune.oracle.tuner import Group, Tuner
 from tvm_prune.oracle.worker import Worker, WorkerDied
@@ -142,7 +143,7 @@ def tuner(records: Records) -> Iterator[Make]:
         builders = Builders([cast(Worker, builder)])
         objects = KernelObjects(TARGET, records.folder / "objects", builders)
         workers: dict[str, Any] = {"builders": builders, "objects": objects, "runner": cast(Worker, runner)}
-        every.append(Tuner(TARGET, records, settings, **workers, **more))
+        every.append(Tuner(TARGET, records, Trials(TARGET, records, settings, **workers, **more)))
         return every[-1]
 
     yield make

@@ -32,6 +32,7 @@ from tvm_prune.oracle.target import Target, usable_cores
 from tvm_prune.oracle.tasks import TaskGraph
 from tvm_prune.oracle.timing import median_and_spread, paired_ratio
 from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
+from tvm_prune.oracle.trials import Trials
 from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
 from tvm_prune.oracle.tuner import Tuner
 from tvm_prune.oracle.worker import Worker, WorkerDied
@@ -83,7 +84,7 @@ class CompilerOracle:
         self._objects = KernelObjects(target, Path(self._folder.name) / "objects", self._builders)
         library = Path(self._folder.name) / "canary.so"
         self._canary = Canary(target, library=library, records_folder=self.records.folder, runner=self._runner)
-        self.tuner = Tuner(
+        trials = Trials(
             target,
             self.records,
             tuning or TuneSettings(),
@@ -93,6 +94,7 @@ class CompilerOracle:
             canary=self._canary,
             progress=progress,
         )
+        self.tuner = Tuner(target, self.records, trials)
         self._preparer = Preparer(target, self.records, self.tuner, allow_untuned=allow_untuned, clock=self._clock)
         self._pricing = Pricing(self.records, target)
         self._bench = Bench(self._runner, bench or BenchSettings())

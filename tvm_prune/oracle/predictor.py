@@ -84,10 +84,6 @@ class Predictor:
         low, high = np.quantile(residuals, [0.1, 0.9])
         return cls(models, target, low=float(low), high=float(high))
 
-    def programs(self, shape: KernelShape, programs: Sequence[Program]) -> list[float]:
-        """Return the predicted seconds of each program of a kernel."""
-        return [math.exp(value) for value in _log_seconds(self._models, shape, programs, self._target)]
-
     def price(self, shape: KernelShape, programs: Sequence[Program]) -> Prediction:
         """Return what a kernel of that shape should take, with the fastest of `programs`."""
         best = min(_log_seconds(self._models, shape, programs, self._target))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.cost import Source
@@ -55,7 +56,8 @@ class Pricing:
 
         Errors of different tasks are taken as independent. Raises RecordsError if there is too little to learn from.
         """
-        total_s, variance, source = 0.0, 0.0, "summed"
+        total_s, variance = 0.0, 0.0
+        source: Source = "summed"
         for task in graph.tasks:
             measured = self._measured(graph, task)
             if measured is not None:
@@ -65,7 +67,7 @@ class Pricing:
             predicted = self._predicted(graph, task)
             total_s += task.weight * predicted.latency_s
             variance += (task.weight * (predicted.high_s - predicted.low_s) / 2) ** 2
-        return Price(total_s, math.sqrt(variance), "predicted" if source == "predicted" else "summed")
+        return Price(total_s, math.sqrt(variance), source)
 
     def _measured(self, graph: TaskGraph, task: Task) -> float | None:
         found = [self._records.best(variant.kernel.key) for variant in graph.variants[task.hash]]
@@ -85,8 +87,6 @@ class Pricing:
         return self._known[kernel.key]
 
     def _programs(self, kernel: Kernel) -> Iterator[Program]:
-        from itertools import islice
-
         from tvm_prune.oracle.spaces import points
 
         return (point.program for point in islice(points(kernel.function, self._target), _PROGRAMS))

@@ -6,6 +6,7 @@ the first is the workload's hash, the others travel in the trace and the line. A
 wrong numbers stands there as MetaSchedule writes failures, with so many seconds that it never wins.
 """
 
+import hashlib
 import json
 import logging
 import statistics
@@ -28,8 +29,7 @@ _log = logging.getLogger(__name__)
 # The seconds of a program that failed, as MetaSchedule writes and reads them.
 FAILED_S = 1e10
 
-
-# Lines [key of a task's plain kernel, trials].
+# Lines [key of a task's plain kernel and what its programs are for, trials].
 _SETTLED = "settled.jsonl"
 
 
@@ -54,7 +54,8 @@ class Records:
         # Of each kernel, by the program's name: the program and its record as they were last measured.
         self._known: dict[str, dict[str, tuple[Program, Any]]] = {}
         self._failed: dict[str, set[str]] = {}
-        self._settled: dict[str, int] = {}
+        # What is tuned to the end for one target and one version of the spaces is not for another.
+        self._purpose = hashlib.sha256(f"{target} {sorted(SPACES.items())}".encode()).hexdigest()[:12]
         self.quarantined = 0
         self.foreign = 0
         self._lock: IO[str] | None = lock_folder(folder)
@@ -160,13 +161,13 @@ class Records:
 
     def settled(self, key: str) -> int:
         """Return up to how many trials a kernel the task whose plain kernel is `key` is tuned to the end; 0 = not."""
-        return self._settled.get(key, 0)
+        return self._settled.get(f"{key} {self._purpose}", 0)
 
     def settle(self, key: str, trials: int) -> None:
         """Remember that with up to `trials` trials a kernel there is nothing left to try for that task."""
         if self.settled(key) < trials:
-            self._settled[key] = trials
-            append_line(self.folder / _SETTLED, json.dumps([key, trials]))
+            self._settled[f"{key} {self._purpose}"] = trials
+            append_line(self.folder / _SETTLED, json.dumps([f"{key} {self._purpose}", trials]))
 
     def failed(self, key: str) -> frozenset[str]:
         """Return the names of the programs of the kernel `key` that failed."""

@@ -5,20 +5,16 @@ further, as long as it helps and the task matters to its model. Kernels that dif
 take over the fastest programs. What was tried before is on record and not tried again.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tvm_prune.oracle.builders import Builders
-from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Failure
-from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel, body_of
 from tvm_prune.oracle.trials import Order, Trials
-from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
-from tvm_prune.oracle.worker import Worker
+from tvm_prune.oracle.tune_settings import TuneSettings
 
 __all__ = ["Group", "Tuner"]
 
@@ -51,30 +47,10 @@ class Group:
 class Tuner:
     """Fills the records of one oracle."""
 
-    def __init__(
-        self,
-        target: Target,
-        records: Records,
-        settings: TuneSettings,
-        *,
-        builders: Builders,
-        objects: KernelObjects,
-        runner: Worker,
-        canary: Canary | None = None,
-        progress: Callable[[TuneProgress], None] | None = None,
-    ) -> None:
+    def __init__(self, target: Target, records: Records, trials: Trials) -> None:
         self.target = target
         self.records = records
-        self._trials = Trials(
-            target,
-            records,
-            settings,
-            builders=builders,
-            objects=objects,
-            runner=runner,
-            canary=canary,
-            progress=progress,
-        )
+        self._trials = trials
         self._names: dict[str, tuple[str, ...]] = {}
         # Groups whose kernels went through the waves, by the body of the plain one.
         self._leaders: dict[Any, Group] = {}

@@ -6,10 +6,10 @@ import hashlib
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils import _pytree
 
 from tvm_prune.errors import DataError, ModelError
 from tvm_prune.graph.importance import Gradients, accumulate_gradients
+from tvm_prune.graph.running import evaluating, tensors_of
 from tvm_prune.lock import machine_lock
 from tvm_prune.search.trial import Accuracy
 
@@ -76,7 +76,7 @@ class FidelityQuality:
             for _ in range(steps):
                 batch = self._train[torch.randint(len(self._train), (_BATCH,), generator=generator)]
                 optimizer.zero_grad()
-                self._loss(_flat(student(batch)), batch).backward()
+                self._loss(tensors_of(student(batch))[0], batch).backward()
                 optimizer.step()
         return student.eval()
 
@@ -91,7 +91,7 @@ class FidelityQuality:
     def gradients(self, module: nn.Module) -> Gradients:
         """Return the mean gradient of the divergence from the original over the training inputs."""
         batches = [(batch, batch) for batch in self._train.split(_BATCH)]
-        return accumulate_gradients(module, batches, lambda scores, batch: self._loss(_flat(scores), batch))
+        return accumulate_gradients(module, batches, lambda scores, batch: self._loss(scores, batch))
 
     def _loss(self, scores: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -115,16 +115,6 @@ def cosine(output: torch.Tensor, original: torch.Tensor) -> float:
     return float(functional.cosine_similarity(output.flatten(1), original.flatten(1)).mean().detach())
 
 
-def _flat(output: object) -> torch.Tensor:
-    leaves = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-    return leaves[0]
-
-
 def _scores(module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            return _flat(module(batch))
-    finally:
-        module.train(was_training)
+    with torch.no_grad(), evaluating(module):
+        return tensors_of(module(batch))[0]

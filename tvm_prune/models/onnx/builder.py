@@ -4,6 +4,7 @@ What depends on no input is computed at once and becomes a constant; the shape o
 inputs' shapes are fixed. So the arithmetic on shapes that exporters leave behind is gone once the walk is over.
 """
 
+import operator
 import re
 from collections.abc import Callable
 from typing import Any
@@ -70,10 +71,6 @@ class Builder:
             return None
         return self._root.get_submodule(str(value.node.target))
 
-    def again(self, value: Value, tensor: torch.Tensor) -> Value:
-        """Return `value`, whose layer has been changed, with what it is now."""
-        return Value(tensor, value.node)
-
     def finish(self, outputs: list[Value]) -> fx.GraphModule:
         """Return the module that computes `outputs`: one tensor, or a tuple of several."""
         nodes = [self._argument(value) for value in outputs]
@@ -97,8 +94,6 @@ class Builder:
         node = self._graph.call_function(function, traced, traced_named)
         if not several:
             return [Value(result, node)]
-        import operator
-
         return [
             Value(tensor, self._graph.call_function(operator.getitem, (node, place)))
             for place, tensor in enumerate(results)

@@ -210,7 +210,7 @@ def with_bias(builder: Builder, source: Value, constant: torch.Tensor) -> Value 
     if shape != [channels if place == axis else 1 for place in range(source.tensor.dim())]:
         return None
     layer.bias = nn.Parameter(constant.detach().clone().flatten())
-    return builder.again(source, source.tensor + constant)
+    return Value(source.tensor + constant, source.node)
 
 
 LAYERS: Mapping[str, Callable[[Builder, OnnxNode], Value]] = {

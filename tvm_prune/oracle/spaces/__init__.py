@@ -1,7 +1,7 @@
 """Program spaces: small sets of schedules worth measuring for one kind of kernel, enumerated, not sampled."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tvm_prune.oracle.spaces import dense, direct_conv, loops, winograd
@@ -9,7 +9,7 @@ from tvm_prune.oracle.spaces.anatomy import Anatomy, dissect
 from tvm_prune.oracle.spaces.candidate import Candidate, Point
 from tvm_prune.oracle.target import Target
 
-__all__ = ["SPACES", "enumerate_candidates", "points", "schedule_points"]
+__all__ = ["SPACES", "enumerate_candidates", "points"]
 
 _MODULES = (direct_conv, winograd, dense, loops)
 
@@ -29,13 +29,16 @@ def points(function: Any, target: Target) -> Iterator[Point]:
     return _SPACES[anatomy.kind](function, anatomy, target)
 
 
-def schedule_points(chosen: Iterable[Point], *, limit: int) -> list[Candidate]:
-    """Schedule the first `limit` points that can be scheduled. Raises ScheduleError if none of those tried can."""
+def enumerate_candidates(function: Any, target: Target, *, limit: int) -> list[Candidate]:
+    """Return at most `limit` scheduled forms of `function`, the likeliest first.
+
+    A point that cannot be scheduled is left out. Raises ScheduleError if none can.
+    """
     from tvm.s_tir import ScheduleError
 
     found: list[Candidate] = []
     refused: ScheduleError | None = None
-    for point in chosen:
+    for point in points(function, target):
         if len(found) == limit:
             break
         try:
@@ -46,8 +49,3 @@ def schedule_points(chosen: Iterable[Point], *, limit: int) -> list[Candidate]:
     if refused is not None and not found:
         raise refused
     return found
-
-
-def enumerate_candidates(function: Any, target: Target, *, limit: int) -> list[Candidate]:
-    """Return at most `limit` scheduled forms of `function`, the likeliest first; see `schedule_points`."""
-    return schedule_points(points(function, target), limit=limit)
