@@ -1,8 +1,8 @@
 """Take layout changes of weights out of the graph.
 
-A weight that is only transposed or reshaped on its way to an operator would be changed again at every call. This pass
-makes the changed weight the parameter and writes down how to get it, as JSON in the attribute ``tvm_prune.weights``
-of ``main``, a list with one entry for each parameter after the inputs:
+A weight that is only transposed, reshaped, flipped or padded on its way to an operator would be changed again at every
+call. This pass makes the changed weight the parameter and writes down how to get it, as JSON in the attribute
+``tvm_prune.weights`` of ``main``, a list with one entry for each parameter after the inputs:
 
     {"name": placeholder, "changes": [[op, argument], ...]}
 
@@ -45,6 +45,10 @@ def _change(call: relax.Call) -> Change | None:
         return ["permute", [int(axis) for axis in axes] if axes is not None else list(reversed(range(rank)))]
     if name == "relax.reshape":
         return ["reshape", [int(extent) for extent in call.args[1].values]]
+    if name == "relax.nn.pad" and call.attrs.pad_mode == "constant" and float(call.attrs.pad_value) == 0.0:
+        return ["pad", [int(width) for width in call.attrs.pad_width]]
+    if name == "relax.flip":
+        return ["flip", int(call.attrs.axis)]
     return None
 
 
@@ -82,7 +86,7 @@ class _Hoister(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is
 
 @tvm.transform.module_pass(opt_level=0, name="HoistWeights")
 class HoistWeights:
-    """Replace every chain of transposes and reshapes of a parameter by a changed parameter."""
+    """Replace every chain of layout changes of a parameter by a changed parameter."""
 
     def transform_module(self, module: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
         """Return `module` with changed parameters and the record of the changes on ``main``."""

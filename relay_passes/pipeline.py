@@ -10,6 +10,7 @@ from relay_passes.fold_pads import FoldPads
 from relay_passes.hoist_weights import HoistWeights
 from relay_passes.legalize_once import LegalizeOnce
 from relay_passes.sink_transposes import SinkTransposes
+from relay_passes.subpixel import SubpixelConvolutions
 from relay_passes.weight_form import WeightForm
 
 __all__ = ["executable_passes", "fuse", "graph_passes"]
@@ -21,6 +22,7 @@ def graph_passes() -> tvm.transform.Sequential:
         [
             relax.transform.DecomposeOpsForInference(),  # dropout goes, batch norm becomes arithmetic
             relax.transform.CanonicalizeBindings(),
+            SubpixelConvolutions(),
             FoldPads(),
             relax.transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}),  # channels are the SIMD axis
             relax.transform.Normalize(),

@@ -4,6 +4,8 @@ A change is a list [kind, argument], so that it can be written down in JSON:
 
     permute    axes
     reshape    shape
+    pad        zeros before and after each axis, [before, after, before, after, ...]
+    flip       the axis to turn around
     pad_last   extent of the last axis, filled up with zeros
     pack_last  lanes: [..., O] becomes [O / lanes, ..., lanes], so that a vector of outputs is one stream of memory
     winograd   outputs of a tile, m: [3, 3, I, O] becomes [m + 2, m + 2, I, O], the filter as `relay_passes/winograd.py`
@@ -28,6 +30,10 @@ def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
             array = array.transpose(argument)
         elif kind == "reshape":
             array = array.reshape(argument)
+        elif kind == "pad":
+            array = np.pad(array, np.reshape(argument, (-1, 2)))
+        elif kind == "flip":
+            array = np.flip(array, argument)
         elif kind == "pad_last":
             array = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, argument - array.shape[-1])])
         elif kind == "pack_last":

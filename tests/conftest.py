@@ -10,6 +10,8 @@ import pytest
 # Before torch, numpy or matplotlib start: two cores are shared by everything that runs beside the tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# What an earlier run of the tests compiled must not stand in for what this one should compile.
+os.environ["TVM_PRUNE_CACHE"] = ""
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several test processes share the machine; with one machine-wide lock each would wait for the others' measurements.

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from tvm_prune.errors import DiskFullError
 
-__all__ = ["append_line", "disk_full_is_named", "write_atomically"]
+__all__ = ["append_line", "disk_full_is_named", "user_cache", "write_atomically"]
+
+
+def user_cache() -> Path:
+    """Return the folder for what can be made or fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm_prune"
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ def test_an_operator_without_a_converter_is_named(operator: "object", name: str)
 
 
 def test_an_operator_without_a_kernel_is_named() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2, stride=2))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2, stride=2, dilation=2))
     lowered = lower(compressed(net, IMAGE))
     with pytest.raises(UnsupportedOperatorError, match=r"no kernel for channels-last nn\.conv2d_transpose\. Replace"):
         task_graph(lowered, TARGET)

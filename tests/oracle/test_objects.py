@@ -1,6 +1,6 @@
 """Object files: one for each program and form, made once; records that do not fit are refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.module import blueprint
+from tvm_prune.oracle.object_cache import ObjectCache
 from tvm_prune.oracle.objects import Form, KernelObjects, KernelSource, scheduled
 from tvm_prune.oracle.records import Record
 from tvm_prune.oracle.spaces import enumerate_candidates
@@ -25,6 +26,14 @@ def builders() -> Iterator[Builders]:
     workers = Builders([Worker("build", threads=1) for _ in range(2)])
     yield workers
     workers.stop()
+
+
+class Unemployed(Builders):
+    """Builders that nothing is left for."""
+
+    def each(self, work: object, items: Sequence[object]) -> Iterator[object]:  # type: ignore[override]  # none come
+        assert not items
+        return iter(())
 
 
 def source(form: Form = "plain", *, program: int | None = 0, words: int = 41) -> KernelSource:
@@ -55,7 +64,7 @@ def test_the_same_program_has_the_same_symbol_whatever_the_stamps_of_other_modul
 
 
 def test_only_what_is_missing_is_compiled(builders: Builders, tmp_path: Path) -> None:
-    objects = KernelObjects(TARGET, tmp_path / "objects", builders)
+    objects = KernelObjects(TARGET, tmp_path / "objects", builders, ObjectCache(TARGET, None))
     plain, other, stamped = source(), source(program=1), source("stamped")
     objects.provide([plain, plain, other])
     files = sorted(tmp_path.glob("objects/*"))
@@ -68,6 +77,15 @@ def test_only_what_is_missing_is_compiled(builders: Builders, tmp_path: Path) ->
     assert plain.symbol.encode() in objects.path(plain.symbol).read_bytes()
 
 
+def test_another_oracle_links_what_the_first_one_compiled(builders: Builders, tmp_path: Path) -> None:
+    cache = ObjectCache(TARGET, tmp_path / "cache")
+    first = KernelObjects(TARGET, tmp_path / "first", builders, cache)
+    first.provide([source()])
+    second = KernelObjects(TARGET, tmp_path / "second", Unemployed([]), ObjectCache(TARGET, tmp_path / "cache"))
+    second.provide([source()])
+    assert second.path(source().symbol).read_bytes() == first.path(source().symbol).read_bytes()
+
+
 def test_a_kernel_that_does_not_compile_leaves_no_file(builders: Builders, tmp_path: Path) -> None:
     import tvm
 
@@ -76,7 +94,7 @@ def test_a_kernel_that_does_not_compile_leaves_no_file(builders: Builders, tmp_p
         tvm.tirx.Evaluate(tvm.tirx.call_extern("int32", "f", tvm.tirx.Var("nowhere", "int32")))
     )
     bad = KernelSource(Kernel(key="1", function=broken), None, "plain", 1, 41)
-    objects = KernelObjects(TARGET, tmp_path / "objects", builders)
+    objects = KernelObjects(TARGET, tmp_path / "objects", builders, ObjectCache(TARGET, None))
     with pytest.raises(WorkerDied, match="nowhere"):
         objects.provide([bad, source()])
     assert not objects.path(bad.symbol).exists()

@@ -46,6 +46,13 @@ def excitation() -> tvm.ir.IRModule:
     return graph([pixel, image], [weight], body)
 
 
+def products(matrices: tuple[int, int], rows: int, depth: int, columns: int) -> tvm.ir.IRModule:
+    """Return the products of pairs of activations, as attention has them."""
+    left, right = tensor("left", *matrices, rows, depth), tensor("right", *matrices, depth, columns)
+    half = relax.const(0.5)
+    return graph([left, right], [], lambda emit: relax.op.multiply(emit(relax.op.matmul(left, right)), half))
+
+
 CASES: dict[str, Callable[[], Kernel]] = {
     "conv 3x3": lambda: the_kernel(conv_graph((5, 8))),
     "conv 3x3, fused": lambda: the_kernel(conv_graph((5, 8), epilogue=True)),
@@ -70,6 +77,9 @@ CASES: dict[str, Callable[[], Kernel]] = {
     "padded conv stride 2": lambda: the_kernel(conv_graph((3, 7), stride=2, epilogue=True), form=WeightForm(8)),
     "padded conv, odd rows": lambda: the_kernel(conv_graph((3, 7), size=(5, 4)), form=WeightForm(8)),
     "padded depthwise": lambda: the_kernel(conv_graph((7, 7), groups=7, epilogue=True), form=WeightForm(8)),
+    "dense, many rows": lambda: the_kernel(matmul_graph(12, 8, 16, bias=True)),
+    "dense, many padded rows": lambda: the_kernel(matmul_graph(12, 8, 10, bias=True), form=WeightForm(16)),
+    "dense, two matrices": lambda: the_kernel(products((2, 3), 8, 6, 12)),
     "padded dense": lambda: the_kernel(matmul_graph(1, 12, 10, bias=True), form=WeightForm(16)),
     "packed conv": lambda: the_kernel(conv_graph((5, 8), epilogue=True), form=WeightForm(None, "packed", 4)),
     "packed conv 7 to 8": lambda: the_kernel(conv_graph((3, 7), stride=2), form=WeightForm(8, "packed", 4)),
@@ -134,6 +144,8 @@ def test_no_candidate_cuts_a_loop_unevenly(name: str) -> None:
     _, candidates = made(name)
     for candidate in candidates:
         program = candidate.program
+        if program.space == "sketch":
+            continue  # drawn at random, it may do anything
         for role, axis in program.axes.items():
             assert math.prod(axis.factors) == axis.padded_extent, (role, program)
             assert axis.extent <= axis.padded_extent
@@ -158,11 +170,27 @@ def test_a_program_is_listed_once_and_names_its_space(name: str) -> None:
 def test_the_parallel_loops_are_those_the_program_says(name: str) -> None:
     found, candidates = made(name)
     for candidate in candidates:
+        if candidate.program.space == "sketch":
+            continue  # what a draw does is not known beforehand
         steps = record_of(found, candidate)[0][0]
         parallel = [step for step in steps if step[0] == "Parallel"]
         assert bool(parallel) == (candidate.program.parallel > 1), candidate.program
         if candidate.program.variant.startswith("serial"):
             assert candidate.program.parallel == 1
+
+
+def test_a_seed_always_draws_the_same_sketch() -> None:
+    found, candidates = made("softmax")
+    drawn = {item.program.name: item.schedule.mod for item in candidates if item.program.space == "sketch"}
+    again = {point.program.name: point for point in points(found.function, TARGET)}
+    assert len(drawn) > 10
+    for name, module in drawn.items():
+        tvm.ir.assert_structural_equal(again[name].candidate().schedule.mod, module)
+
+
+def test_what_reduces_nothing_has_no_sketches() -> None:
+    _, candidates = made("transpose")
+    assert {item.program.space for item in candidates} == {"loops"}
 
 
 def test_a_limit_keeps_the_likeliest() -> None:

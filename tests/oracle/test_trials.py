@@ -13,6 +13,7 @@ from tests.relay_passes.graphs import conv_graph, matmul_graph
 from tvm_prune.errors import ToolchainError
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.object_cache import ObjectCache
 from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.spaces import enumerate_candidates
@@ -141,7 +142,7 @@ def tuner(records: Records) -> Iterator[Make]:
 
     def make(builder: Builder, runner: Runner, settings: TuneSettings = SETTINGS, **more: Any) -> Tuner:
         builders = Builders([cast(Worker, builder)])
-        objects = KernelObjects(TARGET, records.folder / "objects", builders)
+        objects = KernelObjects(TARGET, records.folder / "objects", builders, ObjectCache(TARGET, None))
         workers: dict[str, Any] = {"builders": builders, "objects": objects, "runner": cast(Worker, runner)}
         every.append(Tuner(TARGET, records, Trials(TARGET, records, settings, **workers, **more)))
         return every[-1]

@@ -19,6 +19,7 @@ from tvm.support.cc import create_shared
 from relay_passes.external_kernels import ExternalKernels
 from relay_passes.overlap_tails import OverlapTails
 from relay_passes.pipeline import executable_passes
+from relay_passes.vector_math import register_vector_math
 from tvm_prune.codec import decode
 from tvm_prune.oracle.spaces import points
 from tvm_prune.oracle.symbol import program_symbol
@@ -28,6 +29,8 @@ from tvm_prune.oracle.worker import Emit
 __all__ = ["FUNCTIONS"]
 
 _log = logging.getLogger(__name__)
+
+register_vector_math()
 
 
 def build_task(arguments: Any, emit: Emit) -> Any:

@@ -22,6 +22,7 @@ from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
 from tvm_prune.oracle.in_place import overhead_in_place, rows_in_place
 from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, blueprint
+from tvm_prune.oracle.object_cache import ObjectCache, cache_folder
 from tvm_prune.oracle.objects import Form, KernelObjects
 from tvm_prune.oracle.parity import worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
@@ -81,7 +82,8 @@ class CompilerOracle:
         self._runner = Worker("run", threads=target.threads)
         self._builders = Builders([Worker("build", threads=1) for _ in range(min(usable_cores(), 8))])
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
-        self._objects = KernelObjects(target, Path(self._folder.name) / "objects", self._builders)
+        self._cache = ObjectCache(target, cache_folder())
+        self._objects = KernelObjects(target, Path(self._folder.name) / "objects", self._builders, self._cache)
         library = Path(self._folder.name) / "canary.so"
         self._canary = Canary(target, library=library, records_folder=self.records.folder, runner=self._runner)
         trials = Trials(
@@ -116,6 +118,7 @@ class CompilerOracle:
         self._runner.stop()
         self.records.close()
         self.tuner.close()
+        self._cache.close()
         self._folder.cleanup()
 
     @property

@@ -60,8 +60,8 @@ class Lowered:
         module = fuse(self.graph, target, forms)
         if left := operators_left(module):
             raise UnsupportedOperatorError(
-                f"TVM has no kernel for channels-last {', '.join(left)}. Replace the operator in the model; an "
-                "nn.ConvTranspose2d, for one, by nn.Upsample and nn.Conv2d"
+                f"TVM has no kernel for channels-last {', '.join(left)}. Replace the operator in the model; a "
+                "dilated nn.ConvTranspose2d, for one, by nn.Upsample and nn.Conv2d"
             )
         sites = []
         for site in call_sites(module):

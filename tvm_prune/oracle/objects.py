@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tvm_prune.codec import encode
 from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.builders import Builders
+from tvm_prune.oracle.object_cache import ObjectCache
 from tvm_prune.oracle.records import Record
 from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
@@ -72,10 +73,14 @@ class KernelSource:
 
 
 class KernelObjects:
-    """The object files of one oracle, in `folder`; ``SYMBOL.o`` defines SYMBOL. Tuning leaves those of its winners."""
+    """The object files of one oracle, in `folder`; ``SYMBOL.o`` defines SYMBOL. Tuning leaves those of its winners.
 
-    def __init__(self, target: Target, folder: Path, builders: Builders) -> None:
+    What modules are linked from is fetched from `cache` where it holds it, and kept there.
+    """
+
+    def __init__(self, target: Target, folder: Path, builders: Builders, cache: ObjectCache) -> None:
         self.folder = folder
+        self._cache = cache
         self._target = target
         self._builders = builders
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +95,7 @@ class KernelObjects:
             self.path(symbol).unlink(missing_ok=True)
 
     def provide(self, sources: Sequence[KernelSource]) -> None:
-        """Compile those that are missing, several at once.
+        """Fetch or compile those that are missing, several at once.
 
         Raises WorkerDied with the compiler's words if it refuses one, RecordsError as `KernelSource.function`.
         """
@@ -106,10 +111,12 @@ class KernelObjects:
                 "object": str(self.path(symbol)),
             }
             for symbol, source in wanted.items()
-            if not self.path(symbol).exists()
+            if not self.path(symbol).exists() and not self._cache.fetch(symbol, self.path(symbol))
         ]
         for _ in self._builders.each(_compile, requests):
             pass
+        for symbol in wanted:
+            self._cache.keep(symbol, self.path(symbol))
 
 
 def _compile(builder: Worker, request: Any) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import os
 import tarfile
 import urllib.error
 import urllib.request
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_prune.errors import DataError
-from tvm_prune.files import write_atomically
+from tvm_prune.files import user_cache, write_atomically
 
 __all__ = ["Remote", "download", "from_tar", "standard_folder"]
 
@@ -31,8 +30,7 @@ class Remote:
 
 def standard_folder() -> Path:
     """Return where data sets are kept when the user names no folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "tvm_prune" / "datasets"
+    return user_cache() / "datasets"
 
 
 def download(remotes: Sequence[Remote], folder: Path) -> None:

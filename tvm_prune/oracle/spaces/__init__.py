@@ -4,20 +4,22 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tvm_prune.oracle.spaces import dense, direct_conv, loops, winograd
+from tvm_prune.oracle.spaces import dense, direct_conv, loops, sketch, winograd
 from tvm_prune.oracle.spaces.anatomy import Anatomy, dissect
 from tvm_prune.oracle.spaces.candidate import Candidate, Point
 from tvm_prune.oracle.target import Target
 
 __all__ = ["SPACES", "enumerate_candidates", "points"]
 
-_MODULES = (direct_conv, winograd, dense, loops)
+_MODULES = (direct_conv, winograd, dense, loops, sketch)
 
 _log = logging.getLogger(__name__)
 
-_SPACES: dict[str, Callable[[Any, Anatomy, Target], Iterator[Point]]] = {
-    kind: space.points for space in _MODULES for kind in space.KINDS
-}
+_Space = Callable[[Any, Anatomy, Target], Iterator[Point]]
+_SPACES: dict[str, list[_Space]] = {}
+for _space in _MODULES:
+    for _kind in _space.KINDS:
+        _SPACES.setdefault(_kind, []).append(_space.points)
 
 # Name -> version, part of the key of every record: raise a space's VERSION when its programs change.
 SPACES = {space.NAME: space.VERSION for space in _MODULES}
@@ -26,7 +28,8 @@ SPACES = {space.NAME: space.VERSION for space in _MODULES}
 def points(function: Any, target: Target) -> Iterator[Point]:
     """Yield the programs that may run `function`, the likeliest first."""
     anatomy = dissect(function)
-    return _SPACES[anatomy.kind](function, anatomy, target)
+    for space in _SPACES[anatomy.kind]:
+        yield from space(function, anatomy, target)
 
 
 def enumerate_candidates(function: Any, target: Target, *, limit: int) -> list[Candidate]:

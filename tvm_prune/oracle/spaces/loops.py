@@ -17,7 +17,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "loops"
-VERSION = 1
+VERSION = 2
 KINDS = ("other",)
 
 # Elements under which a second thread cannot pay.
