@@ -29,6 +29,7 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.tune import compressed, tune
 from tvm_prune.models.load import load_model
 from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.oracle.object_cache import VARIABLE
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
 
@@ -88,6 +89,8 @@ def _ours(name: str, records: Path, arguments: argparse.Namespace, *, tuner: str
     keys: list[str] = []
     tuning = TuneSettings(trials_per_task=arguments.trials)
     target = Target.local(threads=arguments.threads)
+    # The compiled kernels that a second run finds are those of the first one.
+    os.environ[VARIABLE] = str(records / "cache")
     with CompilerOracle(target, records_folder=records, tuning=tuning, progress=note) as oracle:
         graph = oracle.tasks(model)
         keys += [variant.kernel.key for variants in graph.variants.values() for variant in variants]

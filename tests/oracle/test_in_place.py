@@ -20,7 +20,7 @@ def prepared(weights: dict[str, int]) -> Prepared:
     )
     graph = TaskGraph(tasks=tasks, variants={}, calls=(), weight_names={})
     choice = Choice(variant={}, record=dict.fromkeys(weights), forms={})
-    return Prepared(cast(Lowered, None), graph, choice)
+    return Prepared(cast(Lowered, None), graph, choice=choice)
 
 
 def read(*calls: float, between: float = 1.0) -> dict[str, Any]:

@@ -273,10 +273,10 @@ class CompilerOracle:
     # --- how ----------------------------------------------------------------------------------------------------------
 
     def _predicted(self, model: CompressedModel) -> Cost | Failure:
-        item = self._preparer.lowered(model)
-        if isinstance(item, Failure):
-            return item
-        price = self._pricing.price(item[1])
+        drafts = self._preparer.drafts(model)
+        if isinstance(drafts, Failure):
+            return drafts
+        price = min((self._pricing.price(draft.graph) for draft in drafts), key=lambda found: found.latency_s)
         return self._cost(model, price.latency_s, price.spread_s, price.source, repeats=0)
 
     @contextmanager

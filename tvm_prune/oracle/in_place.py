@@ -7,6 +7,7 @@ from typing import Any
 from tvm_prune.oracle.prepare import Prepared
 from tvm_prune.oracle.table import Row
 from tvm_prune.oracle.timing import median_share
+from tvm_prune.oracle.widen import as_asked
 
 __all__ = ["overhead_in_place", "rows_in_place"]
 
@@ -29,10 +30,11 @@ def rows_in_place(
         record = item.choice.record[task.hash]
         series = [sum(read["calls"][place] for place in places.get(task.hash, ())) for read in stamped]
         each = median * median_share(series, whole) / task.weight
+        shown, program = as_asked(task, None if record is None else record.program, item.widths)
         rows.append(
             Row(
-                task=task,
-                program=None if record is None else record.program,
+                task=shown,
+                program=program,
                 isolated_s=each if record is None else record.program.latency_s,
                 in_situ_s=each,
                 trials=0 if record is None else record.trials,

@@ -48,6 +48,11 @@ class Lowered:
     state: dict[str, np.ndarray] = field(repr=False)
     inputs: tuple[np.ndarray, ...] = field(repr=False)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights' shapes by name, in torch's layout."""
+        return {name: array.shape for name, array in self.state.items()}
+
     def fuse(self, target: Any, forms: Mapping[str, WeightForm]) -> tuple[Any, tuple[Site, ...]]:
         """Return the fused module for a tvm target and its kernel calls; `forms` by placeholder of the weights.
 

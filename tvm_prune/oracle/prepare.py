@@ -1,8 +1,9 @@
 """What comes before a model is built: lowering it, tuning what has no record, choosing the programs."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
@@ -15,20 +16,41 @@ from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import TaskGraph, task_graph
 from tvm_prune.oracle.tuner import Group, Tuner
+from tvm_prune.oracle.widen import Widths, widened
 
-__all__ = ["Prepared", "Preparer"]
+__all__ = ["Draft", "Prepared", "Preparer"]
 
 # Models kept lowered; the oldest goes first.
 _KEPT = 24
+# What a wider network must take at most of the network itself: less is in the noise of two sums.
+_WIDER_PAYS = 0.99
+# Vectors of fewer elements than that are not worth filling.
+_LEAST_LANES = 4
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A model lowered, tuned and with its programs chosen."""
+class Draft:
+    """A model lowered, as it is or a little wider: then `widths` are the counts it has, by layer (see widen.py)."""
 
     lowered: Lowered
     graph: TaskGraph
-    choice: Choice
+    widths: Widths = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prepared(Draft):
+    """A model lowered, tuned and with its programs chosen."""
+
+    choice: Choice = field(kw_only=True)
+
+    @property
+    def sum_s(self) -> float:
+        """Seconds of all programs; infinite if a task has none."""
+        total_s = 0.0
+        for task in self.graph.tasks:
+            record = self.choice.record[task.hash]
+            total_s += math.inf if record is None else record.program.latency_s * task.weight
+        return total_s
 
     @property
     def source(self) -> Source:
@@ -86,26 +108,30 @@ class Preparer:
         """
         keys = [fingerprint(model) + (weights_digest(model.module) if with_weights else "") for model in models]
         with self._clock("lower"):
-            lowered = [self._graph(model, key, traced=with_weights) for model, key in zip(models, keys, strict=True)]
-        graphs = [item[1] for item in lowered if not isinstance(item, Failure)]
+            drafts = [self._drafts(model, key, traced=with_weights) for model, key in zip(models, keys, strict=True)]
         with self._clock("tune"):
-            self._tuner.tune([_groups(graph) for graph in graphs])
+            self._tuner.tune([_groups(each.graph) for item in drafts if not isinstance(item, Failure) for each in item])
         return [
-            item if isinstance(item, Failure) else self._chosen(key, *item)
-            for key, item in zip(keys, lowered, strict=True)
+            item if isinstance(item, Failure) else self._chosen(key, item)
+            for key, item in zip(keys, drafts, strict=True)
         ]
 
-    def lowered(self, model: CompressedModel) -> tuple[Lowered, TaskGraph] | Failure:
-        """Return a model lowered and its tasks, tuned or not."""
-        return self._graph(model, fingerprint(model), traced=False)
+    def drafts(self, model: CompressedModel) -> list[Draft] | Failure:
+        """Return a model lowered in every way that is worth a look, tuned or not: as it is first."""
+        return self._drafts(model, fingerprint(model), traced=False)
 
-    def _graph(self, model: CompressedModel, key: str, *, traced: bool) -> tuple[Lowered, TaskGraph] | Failure:
+    def _drafts(self, model: CompressedModel, key: str, *, traced: bool) -> list[Draft] | Failure:
         known = self._known.get(key)
         if known is not None:
-            return known.lowered, known.graph
+            return [known]
         try:
             fresh = lower(model) if traced else self._lower(model)
-            return fresh, task_graph(fresh, self._target)
+            drafts = [Draft(fresh, task_graph(fresh, self._target))]
+            for multiple in (self._target.lanes // 2, self._target.lanes):
+                wider = widened(fresh, multiple) if multiple >= _LEAST_LANES else None
+                if wider is not None and wider[0].shapes not in [draft.lowered.shapes for draft in drafts]:
+                    drafts.append(Draft(wider[0], task_graph(wider[0], self._target), wider[1]))
+            return drafts
         except ModelError as error:
             return Failure(stage="lower", message=str(error))
 
@@ -118,8 +144,15 @@ class Preparer:
         self._first.setdefault(kin, fresh)
         return fresh
 
-    def _chosen(self, key: str, lowered: Lowered, graph: TaskGraph) -> Prepared | Failure:
-        choice = choose(graph, self._records)
+    def _chosen(self, key: str, drafts: Sequence[Draft]) -> Prepared | Failure:
+        exact, *wider = (
+            Prepared(draft.lowered, draft.graph, draft.widths, choice=choose(draft.graph, self._records))
+            for draft in drafts
+        )
+        best = min(wider, key=lambda item: item.sum_s, default=exact)
+        if best.sum_s > _WIDER_PAYS * exact.sum_s:
+            best = exact
+        graph, choice = best.graph, best.choice
         missing = [task for task in graph.tasks if choice.record[task.hash] is None]
         if missing and not self._allow_untuned:
             reasons = [self._tuner.failures.get(task.hash) for task in missing]
@@ -131,5 +164,5 @@ class Preparer:
             )
         if len(self._known) > _KEPT:
             self._known.pop(next(iter(self._known)))
-        self._known[key] = Prepared(lowered, graph, choice)
-        return self._known[key]
+        self._known[key] = best
+        return best

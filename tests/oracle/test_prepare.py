@@ -1,0 +1,70 @@
+"""A network is built as itself unless a slightly wider one, whose extra channels are zeros, is faster."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.oracle.quick import mixed, table_of
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.prepare import Draft
+from tvm_prune.oracle.records import Record
+
+NETWORK = mixed(15)
+
+
+@pytest.fixture
+def forgetful(oracle: CompilerOracle) -> Iterator[CompilerOracle]:
+    oracle.deepen(trials_per_task=2)
+    yield oracle
+    oracle.deepen(trials_per_task=2)
+
+
+def drafts_of(oracle: CompilerOracle, model: CompressedModel) -> list[Draft]:
+    drafts = oracle._preparer.drafts(model)
+    assert not isinstance(drafts, Failure)
+    return drafts
+
+
+def favour(oracle: CompilerOracle, draft: Draft, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the programs that only `draft` has take no time."""
+    others = {
+        variant.kernel.key
+        for other in drafts_of(oracle, NETWORK)
+        if other.widths != draft.widths
+        for variants in other.graph.variants.values()
+        for variant in variants
+    }
+    real = oracle.records.best
+
+    def best(key: str) -> Record | None:
+        record = real(key)
+        seconds = 1e-3 if key in others else 1e-9
+        return record and replace(record, program=replace(record.program, latency_s=seconds))
+
+    monkeypatch.setattr(oracle.records, "best", best)
+
+
+def test_channels_that_fill_no_vectors_are_looked_at_as_they_are_and_rounded_up(forgetful: CompilerOracle) -> None:
+    exact, *wider = drafts_of(forgetful, NETWORK)
+    assert exact.widths == {}
+    assert [draft.widths["first"] for draft in wider] == [(15, 15)] * len(wider)
+    assert wider
+    assert len(drafts_of(forgetful, mixed(16))) == 1
+
+
+def test_the_faster_one_is_built_and_computes_what_torch_does(
+    forgetful: CompilerOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    favour(forgetful, drafts_of(forgetful, NETWORK)[-1], monkeypatch)
+    assert forgetful.parity(NETWORK) < 1e-3
+    shapes = [row.task.shape for row in table_of(forgetful, NETWORK).rows]
+    assert any(shape.endswith("for 15 -> 15 channels") for shape in shapes)
+
+
+def test_one_that_gains_nothing_is_not_built(forgetful: CompilerOracle, monkeypatch: pytest.MonkeyPatch) -> None:
+    favour(forgetful, drafts_of(forgetful, NETWORK)[0], monkeypatch)
+    shapes = [row.task.shape for row in table_of(forgetful, NETWORK).rows]
+    assert not any("for" in shape for shape in shapes)
