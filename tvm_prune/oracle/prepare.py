@@ -150,8 +150,8 @@ class Preparer:
             for draft in drafts
         )
         best = min(wider, key=lambda item: item.sum_s, default=exact)
-        if best.sum_s > _WIDER_PAYS * exact.sum_s:
-            best = exact
+        if not best.sum_s < _WIDER_PAYS * exact.sum_s:
+            best = exact  # also where neither has all its programs
         graph, choice = best.graph, best.choice
         missing = [task for task in graph.tasks if choice.record[task.hash] is None]
         if missing and not self._allow_untuned:
