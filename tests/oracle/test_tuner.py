@@ -203,6 +203,17 @@ def test_kernels_of_a_task_that_are_nearly_as_fast_meet_in_a_contest_once() -> N
     assert programs.contests == []
 
 
+def test_kernels_of_rival_models_meet_once() -> None:
+    programs = Programs({"a": numbered([5.0]), "b": numbered([5.6])}, SETTINGS)
+    made = Bodies(programs)
+    contest = [Kernel("a", None), Kernel("b", None)]
+    made.meet([contest, contest])
+    assert programs.contests == [["a", "b"]]
+    programs.contests.clear()
+    made.meet([contest])
+    assert programs.contests == []
+
+
 def test_a_kernel_that_can_hardly_win_is_tried_only_if_the_others_do_not_work() -> None:
     programs = Programs({"a": numbered([1.0]), "b": numbered([5.0])}, SETTINGS)
     Bodies(programs).tune([[Group((Kernel("a", None), Kernel("b", None)), hopeless=frozenset({"a"}))]])

@@ -1,7 +1,7 @@
 """What comes before a model is built: lowering it, tuning what has no record, choosing the programs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from tvm_prune.oracle.lower import Lowered, lower, lower_alike
 from tvm_prune.oracle.module import Choice, choose
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.tasks import TaskGraph, task_graph
+from tvm_prune.oracle.tasks import Kernel, TaskGraph, task_graph
 from tvm_prune.oracle.tuner import Group, Tuner
 from tvm_prune.oracle.widen import Widths, widened
 
@@ -24,6 +24,8 @@ __all__ = ["Draft", "Prepared", "Preparer"]
 _KEPT = 24
 # What a wider network must take at most of the network itself: less is in the noise of two sums.
 _WIDER_PAYS = 0.99
+# Sums further apart than that need no contest: a machine that changes its speed is not that far off.
+_CLOSE = 0.25
 # Vectors of fewer elements than that are not worth filling.
 _LEAST_LANES = 4
 
@@ -111,6 +113,7 @@ class Preparer:
             drafts = [self._drafts(model, key, traced=with_weights) for model, key in zip(models, keys, strict=True)]
         with self._clock("tune"):
             self._tuner.tune([_groups(each.graph) for item in drafts if not isinstance(item, Failure) for each in item])
+            self._tuner.meet([each for item in drafts if not isinstance(item, Failure) for each in self._rivals(item)])
         return [
             item if isinstance(item, Failure) else self._chosen(key, item)
             for key, item in zip(keys, drafts, strict=True)
@@ -144,11 +147,24 @@ class Preparer:
         self._first.setdefault(kin, fresh)
         return fresh
 
+    def _with_programs(self, draft: Draft) -> Prepared:
+        return Prepared(draft.lowered, draft.graph, draft.widths, choice=choose(draft.graph, self._records))
+
+    def _rivals(self, drafts: Sequence[Draft]) -> Iterator[list[Kernel]]:
+        """Yield what the same layers run in a network and in wider ones that are nearly as fast."""
+        exact, *wider = (self._with_programs(draft) for draft in drafts)
+        close = [item for item in wider if abs(item.sum_s - exact.sum_s) <= _CLOSE * exact.sum_s]
+        kernels = [
+            {task.layers: item.choice.variant[task.hash].kernel for task in item.graph.tasks if task.layers}
+            for item in (exact, *close)
+        ]
+        for layers in kernels[0]:
+            contest = {found[layers].key: found[layers] for found in kernels if layers in found}
+            if len(contest) > 1:
+                yield list(contest.values())
+
     def _chosen(self, key: str, drafts: Sequence[Draft]) -> Prepared | Failure:
-        exact, *wider = (
-            Prepared(draft.lowered, draft.graph, draft.widths, choice=choose(draft.graph, self._records))
-            for draft in drafts
-        )
+        exact, *wider = (self._with_programs(draft) for draft in drafts)
         best = min(wider, key=lambda item: item.sum_s, default=exact)
         if not best.sum_s < _WIDER_PAYS * exact.sum_s:
             best = exact  # also where neither has all its programs

@@ -98,6 +98,18 @@ class Tuner:
             if self._depth(group):
                 self.records.settle(group.key, self._due(group, small))
 
+    def meet(self, contests: Sequence[Sequence[Kernel]]) -> None:
+        """Time the fastest programs of kernels that compute different things beside each other, each contest once.
+
+        Which of two whole models is the faster one should not hang on when their kernels were tuned.
+        """
+        named = {"+".join(kernel.key for kernel in contest): contest for contest in contests}
+        new = {name: contest for name, contest in named.items() if not self.records.settled(name)}
+        if new:
+            self._trials.compare(list(new.values()))
+        for name in new:
+            self.records.settle(name, 1)
+
     def _due(self, group: Group, small: Set[str]) -> int:
         """Return up to how many trials a kernel of a group is given."""
         most = self.settings.trials_per_task

@@ -21,7 +21,7 @@ NAME = "sketch"
 VERSION = 1
 KINDS = ("other",)
 
-_SEEDS = 32
+_SEEDS = 16
 # Rules may recompute a stage wherever it is read, a softmax's maximum for every element: no such draw is worth a trial.
 _MOST_OPERATIONS = 2
 
