@@ -5,7 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from typer.testing import Result
@@ -16,6 +17,7 @@ from tvm_prune.cli import prune
 from tvm_prune.errors import ConfigError, RecipeError
 from tvm_prune.jobs.cprune import Pruned
 from tvm_prune.jobs.cprune import cprune as real_cprune
+from tvm_prune.models.load import Model
 from tvm_prune.oracle.fake import LinearOracle
 from tvm_prune.report.summary import read_summary
 
@@ -112,3 +114,32 @@ def test_a_damaged_report_is_named(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "run" / "report.json").write_text("{")
     with pytest.raises(ConfigError, match=r"report\.json is not JSON"):
         invoke("report", "run")
+
+
+def test_without_labels_the_answers_of_the_network_itself_count(invoke: Invoke, tmp_path: Path) -> None:
+    import numpy as np
+
+    from tvm_prune.models.weights import save_weights
+    from tvm_prune.models.zoo import build
+
+    save_weights(build("lenet5"), tmp_path / "lenet5.safetensors")
+    generator = np.random.default_rng(0)
+    np.save(tmp_path / "inputs.npy", generator.standard_normal((40, 3, 32, 32)).astype("float32"))
+    cprune(invoke, "--inputs", "inputs.npy", "--weights", "lenet5.safetensors")
+    summary = read_summary(tmp_path / "run" / "summary.json")
+    assert summary.data == "agreement with the original"
+    assert summary.dense.accuracy == 1.0
+
+
+def test_agreement_with_an_untrained_network_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    import numpy as np
+
+    np.save(tmp_path / "inputs.npy", np.zeros((40, 3, 32, 32), "float32"))
+    with pytest.raises(ConfigError, match="never trained says nothing; give its --weights"):
+        cprune(invoke, "--inputs", "inputs.npy")
+
+
+def test_inputs_from_a_file_are_for_networks_of_one_input() -> None:
+    ports = cast(Model, SimpleNamespace(example_inputs=(1, 2)))
+    with pytest.raises(ConfigError, match=r"networks of one input, this one takes 2; .*UserQuality"):
+        prune._answers(ports, Path("inputs.npy"), trained=True)

@@ -35,6 +35,9 @@ from tvm_prune.cli.screen import Screen, show, show_json
 from tvm_prune.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tvm_prune.models.datasets import DataSet
+    from tvm_prune.models.load import Model
+    from tvm_prune.search.fidelity import FidelityQuality
     from tvm_prune.search.uniform import UniformSettings
 
 __all__ = ["cprune", "report"]
@@ -48,6 +51,14 @@ def cprune(
     data: DataOption = "digits",
     data_dir: DataDirOption = None,
     download: DownloadOption = False,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs",
+            metavar="FILE.npy",
+            help="Inputs without labels, in place of --data: an answer is right where MODEL as it is gives the same.",
+        ),
+    ] = None,
     weights: WeightsOption = None,
     train_epochs: Annotated[
         int, typer.Option("--train-epochs", min=1, help="Epochs of training MODEL first, where --weights is not given.")
@@ -81,7 +92,8 @@ def cprune(
 ) -> None:
     """Prune MODEL by what its compiled programs cost, then retrain, compile, measure and report.
 
-    Without --weights MODEL is trained first. Stopped at any time, the same command goes on; decisions made stay.
+    Without --weights MODEL is trained first (not with --inputs). Stopped at any time, the same command goes on;
+    decisions made stay.
 
     Example: tvm-prune cprune resnet20 --data digits --preset demo --out runs/demo
     """
@@ -89,6 +101,7 @@ def cprune(
     from tvm_prune.jobs.cprune import cprune as pruned
     from tvm_prune.jobs.dense import dense_weights
     from tvm_prune.jobs.folder import RunFolder
+    from tvm_prune.models.zoo import ZOO
     from tvm_prune.report.document import report_sheets
     from tvm_prune.search.budget import Budget
 
@@ -98,8 +111,8 @@ def cprune(
     folder = RunFolder(out)
     try:
         with Screen() as screen:
-            screen.stage(f"load {data}")
-            images = open_data(data, data_dir=data_dir, seed=seed, download=download)
+            screen.stage(f"load {inputs or data}")
+            images = open_data(data, data_dir=data_dir, seed=seed, download=download) if inputs is None else None
             network = open_model(
                 model,
                 weights=weights,
@@ -109,8 +122,13 @@ def cprune(
                 data=images,
                 seed=seed,
             )
-            if weights is None:
-                network = dense_weights(network, images, folder, epochs=train_epochs, seed=seed, watcher=screen)
+            measure: DataSet | FidelityQuality
+            if images is None:
+                measure = _answers(network, inputs, trained=weights is not None or model not in ZOO)
+            else:
+                measure = images
+                if weights is None:
+                    network = dense_weights(network, images, folder, epochs=train_epochs, seed=seed, watcher=screen)
             with open_oracle(
                 where, records=records or folder.records, trials_per_task=chosen.trials_per_task, screen=screen
             ) as oracle:
@@ -120,7 +138,7 @@ def cprune(
                     budget=Budget(seconds=max_seconds, trials=max_trials),
                     ignored_layers=tuple(ignore or ()),
                 )
-                result = pruned(network, images, oracle, out=out, job=job, watcher=screen)
+                result = pruned(network, measure, oracle, out=out, job=job, watcher=screen)
     except KeyboardInterrupt as error:
         print(f"\nStopped; {out} keeps every decision. To go on: {_same_command()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error
@@ -131,6 +149,22 @@ def cprune(
     for note in result.report.notes:
         print(note)
     print(f"Everything is in {out}: report.md, summary.json, bundle/, recipe.json, weights.safetensors.")
+
+
+def _answers(network: "Model", inputs: Path | None, *, trained: bool) -> "FidelityQuality":
+    """Return the agreement with `network` as it is, on the inputs of a file."""
+    from tvm_prune.models.inputs import read_inputs
+    from tvm_prune.search.fidelity import FidelityQuality
+
+    assert inputs is not None
+    if not trained:
+        raise ConfigError("agreement with a network that was never trained says nothing; give its --weights.")
+    if len(network.example_inputs) != 1:
+        raise ConfigError(
+            f"--inputs is for networks of one input, this one takes {len(network.example_inputs)}; call "
+            "tvm_prune.cprune with functions of your own (UserQuality)."
+        )
+    return FidelityQuality(network.module, read_inputs(inputs, network.example_inputs[0]))
 
 
 def _uniform(ratios: str, roundings: str) -> "UniformSettings | None":
