@@ -49,7 +49,7 @@ def test_a_good_model_has_groups_tasks_and_an_estimate(lenet: Diagnosis) -> None
     assert [group.name for group in lenet.groups if not group.prunable] == ["classifier.4"]
     layers = {layer for task in lenet.tasks for layer in task.layers}
     assert layers == {"features.0", "features.3", "classifier.0", "classifier.2", "classifier.4"}
-    assert lenet.tuning_s == pytest.approx(5 * 10 * doctor.SECONDS_A_TRIAL)
+    assert lenet.tuning_s == pytest.approx(5 * doctor.TRIALS_A_TASK * doctor.SECONDS_A_TRIAL)
 
 
 def test_the_sheets_say_it_in_words(lenet: Diagnosis) -> None:

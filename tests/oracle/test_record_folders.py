@@ -52,7 +52,7 @@ def best_s(folder: Path, kernel: Any) -> float:
 def test_a_folder_tells_what_it_holds_by_target_and_space(tmp_path: Path) -> None:
     filled_for_two_targets(tmp_path)
     assert holdings(tmp_path)[0] == Holding(
-        target=HERE, space="dense", space_version=1, current=True, kernels=1, programs=2
+        target=HERE, space="dense", space_version=SPACES["dense"], current=True, kernels=1, programs=2
     )
     assert counts(tmp_path) == {
         f"{HERE}/dense": (1, 2),

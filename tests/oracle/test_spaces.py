@@ -183,7 +183,7 @@ def test_a_seed_always_draws_the_same_sketch() -> None:
     found, candidates = made("softmax")
     drawn = {item.program.name: item.schedule.mod for item in candidates if item.program.space == "sketch"}
     again = {point.program.name: point for point in points(found.function, TARGET)}
-    assert len(drawn) > 10
+    assert len(drawn) > 5
     for name, module in drawn.items():
         tvm.ir.assert_structural_equal(again[name].candidate().schedule.mod, module)
 

@@ -21,7 +21,7 @@ NAME = "sketch"
 VERSION = 1
 KINDS = ("other",)
 
-_SEEDS = 16
+_SEEDS = 24
 # Rules may recompute a stage wherever it is read, a softmax's maximum for every element: no such draw is worth a trial.
 _MOST_OPERATIONS = 2
 
