@@ -1,7 +1,8 @@
 """A network is built as itself unless a slightly wider one, whose extra channels are zeros, is faster."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.prepare import Draft
 from tvm_prune.oracle.records import Record
+from tvm_prune.oracle.tasks import Kernel
 
 NETWORK = mixed(15)
 
@@ -68,3 +70,28 @@ def test_one_that_gains_nothing_is_not_built(forgetful: CompilerOracle, monkeypa
     favour(forgetful, drafts_of(forgetful, NETWORK)[0], monkeypatch)
     shapes = [row.task.shape for row in table_of(forgetful, NETWORK).rows]
     assert not any("for" in shape for shape in shapes)
+
+
+def test_what_is_nearly_as_fast_meets_before_one_is_chosen(
+    forgetful: CompilerOracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = forgetful.records.best
+
+    def alike(key: str) -> Record | None:
+        record = real(key)
+        return record and replace(record, program=replace(record.program, latency_s=1e-6))
+
+    met: list[list[str]] = []
+
+    def compare(contests: Sequence[Sequence[Kernel]]) -> None:
+        met.extend([kernel.key for kernel in contest] for contest in contests)
+
+    forgetful.estimate([NETWORK])
+    forgetful.deepen(trials_per_task=2)
+    monkeypatch.setattr(forgetful.records, "best", alike)
+    monkeypatch.setattr(forgetful.tuner, "_trials", SimpleNamespace(compare=compare, settings=forgetful.tuner.settings))
+    exact, *wider = drafts_of(forgetful, NETWORK)
+    forgetful.tuner.meet(list(forgetful._preparer._rivals([exact, *wider])))
+    ours = {variant.kernel.key for variants in exact.graph.variants.values() for variant in variants}
+    assert met
+    assert all(contest[0] in ours and not ours.issuperset(contest[1:]) for contest in met)

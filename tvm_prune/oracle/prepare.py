@@ -154,12 +154,13 @@ class Preparer:
         """Yield what the same layers run in a network and in wider ones that are nearly as fast."""
         exact, *wider = (self._with_programs(draft) for draft in drafts)
         close = [item for item in wider if abs(item.sum_s - exact.sum_s) <= _CLOSE * exact.sum_s]
+        # Layer by layer: those of one task in the network itself may be several in a wider one.
         kernels = [
-            {task.layers: item.choice.variant[task.hash].kernel for task in item.graph.tasks if task.layers}
+            {layer: item.choice.variant[task.hash].kernel for task in item.graph.tasks for layer in task.layers}
             for item in (exact, *close)
         ]
-        for layers in kernels[0]:
-            contest = {found[layers].key: found[layers] for found in kernels if layers in found}
+        for layer in kernels[0]:
+            contest = {found[layer].key: found[layer] for found in kernels if layer in found}
             if len(contest) > 1:
                 yield list(contest.values())
 
