@@ -11,6 +11,8 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from relay_passes.rewrite import rewritten
+
 __all__ = ["SubpixelConvolutions"]
 
 
@@ -78,8 +80,4 @@ class SubpixelConvolutions:
 
     def transform_module(self, module: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
         """Return `module` with the transposed convolutions of every Relax function rewritten."""
-        worker = _Splitter(module)
-        for name, function in module.functions_items():
-            if isinstance(function, relax.Function):
-                worker.builder_.update_func(name, relax.analysis.remove_all_unused(worker.visit_expr(function)))
-        return worker.builder_.get()
+        return rewritten(module, _Splitter(module))

@@ -82,8 +82,8 @@ class CompilerOracle:
         self._runner = Worker("run", threads=target.threads)
         self._builders = Builders([Worker("build", threads=1) for _ in range(min(usable_cores(), 8))])
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
-        self._cache = ObjectCache(target, cache_folder())
-        self._objects = KernelObjects(target, Path(self._folder.name) / "objects", self._builders, self._cache)
+        objects = Path(self._folder.name) / "objects"
+        self._objects = KernelObjects(target, objects, self._builders, ObjectCache(target, cache_folder()))
         library = Path(self._folder.name) / "canary.so"
         self._canary = Canary(target, library=library, records_folder=self.records.folder, runner=self._runner)
         trials = Trials(
@@ -118,7 +118,7 @@ class CompilerOracle:
         self._runner.stop()
         self.records.close()
         self.tuner.close()
-        self._cache.close()
+        self._objects.close()
         self._folder.cleanup()
 
     @property
@@ -142,10 +142,7 @@ class CompilerOracle:
             if isinstance(item, Failure):
                 costs.append(item)
                 continue
-            latency_s = 0.0
-            for task in item.graph.tasks:
-                record = item.choice.record[task.hash]
-                latency_s += math.nan if record is None else record.program.latency_s * task.weight
+            latency_s = math.nan if item.source == "untuned" else item.sum_s
             costs.append(self._cost(model, latency_s, 0.0, "summed", repeats=0))
         return costs
 

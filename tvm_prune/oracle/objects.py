@@ -94,6 +94,10 @@ class KernelObjects:
         for symbol in symbols:
             self.path(symbol).unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Let the cache drop what is too much."""
+        self._cache.close()
+
     def provide(self, sources: Sequence[KernelSource]) -> None:
         """Fetch or compile those that are missing, several at once.
 
