@@ -9,7 +9,9 @@ import pytest
 
 from tests.oracle.kernels import TARGET
 from tvm_prune.errors import ToolchainError
+from tvm_prune.oracle import canary as canary_module
 from tvm_prune.oracle.canary import Canary
+from tvm_prune.oracle.object_cache import ObjectCache
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
@@ -30,7 +32,8 @@ class Runner:
 
 
 def canary(folder: Path, runner: Runner, target: Target = TARGET) -> Canary:
-    return Canary(target, library=folder / "canary.so", records_folder=folder, runner=cast(Worker, runner))
+    cache = ObjectCache(target, folder / "cache")
+    return Canary(target, folder / "canary.so", folder, runner=cast(Worker, runner), cache=cache)
 
 
 def test_its_usual_speed_is_taken_once_for_a_folder_of_records(tmp_path: Path) -> None:
@@ -40,6 +43,14 @@ def test_its_usual_speed_is_taken_once_for_a_folder_of_records(tmp_path: Path) -
     assert canary(tmp_path, runner).yardstick["usual_s"] == both
     one = canary(tmp_path, runner, Target(threads=1)).yardstick["usual_s"]
     assert one == {"canary": 4e-5, "canary_serial": 4e-5}
+
+
+def test_it_is_compiled_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Path(canary(tmp_path, Runner()).kernel["library"])
+    compiled = first.read_bytes()
+    first.unlink()
+    monkeypatch.setattr(canary_module, "build_canary", None)
+    assert Path(canary(tmp_path, Runner()).kernel["library"]).read_bytes() == compiled
 
 
 def test_a_file_that_cannot_be_read_is_written_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tvm_prune.cli.machine import DEFAULT_RECORDS, open_oracle
+from tvm_prune.cli.machine import DEFAULT_RECORDS, open_oracle, warm_up
 from tvm_prune.cli.options import (
     BatchOption,
     DataDirOption,
@@ -96,6 +96,7 @@ def tune(
     from tvm_prune.report.programs import program_sheet, program_view
 
     with Screen() as screen:
+        warm_up()
         screen.stage(f"load {model}")
         network = open_model(model, weights=weights, input_shape=input_shape, batch=batch, num_classes=num_classes)
         where = records or DEFAULT_RECORDS
@@ -142,6 +143,7 @@ def plan(
     chosen = search_settings(preset, settings, trials_per_task=trials_per_task, seed=seed)
     where = open_target(target, threads)
     with Screen() as screen:
+        warm_up()
         note_random_weights(model, screen, weights)
         screen.stage(f"load {data}")
         images = open_data(data, data_dir=data_dir, seed=seed, download=download)

@@ -10,10 +10,17 @@ if TYPE_CHECKING:
     from tvm_prune.oracle.compiler import CompilerOracle
     from tvm_prune.oracle.target import Target
 
-__all__ = ["DEFAULT_RECORDS", "open_oracle"]
+__all__ = ["DEFAULT_RECORDS", "open_oracle", "warm_up"]
 
 # Where the commands that have no run folder keep their records.
 DEFAULT_RECORDS = Path("tuning_logs/local")
+
+
+def warm_up() -> None:
+    """Let the compiler's workers get ready while the model still loads; an oracle will be opened."""
+    from tvm_prune.oracle.nursery import nursery
+
+    nursery()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tvm_prune.cli.machine import open_oracle
+from tvm_prune.cli.machine import open_oracle, warm_up
 from tvm_prune.cli.options import (
     BatchOption,
     DataDirOption,
@@ -111,6 +111,7 @@ def cprune(
     folder = RunFolder(out)
     try:
         with Screen() as screen:
+            warm_up()
             screen.stage(f"load {inputs or data}")
             images = open_data(data, data_dir=data_dir, seed=seed, download=download) if inputs is None else None
             network = open_model(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tvm_prune.cli.machine import DEFAULT_RECORDS, open_oracle
+from tvm_prune.cli.machine import DEFAULT_RECORDS, open_oracle, warm_up
 from tvm_prune.cli.options import (
     BatchOption,
     InputShapeOption,
@@ -104,6 +104,7 @@ def export(
     if pruned_weights is not None and recipe is None:
         raise ConfigError("--pruned-weights need the recipe they belong to: add --recipe RUN_DIR/recipe.json")
     with Screen() as screen:
+        warm_up()
         note_random_weights(model, screen, weights, pruned_weights)
         screen.stage(f"load {model}")
         network = open_model(model, weights=weights, input_shape=input_shape, batch=batch, num_classes=num_classes)

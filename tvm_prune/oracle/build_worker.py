@@ -24,7 +24,7 @@ from tvm_prune.codec import decode
 from tvm_prune.oracle.spaces import points
 from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.worker import Emit
+from tvm_prune.oracle.worker_process import Emit
 
 __all__ = ["FUNCTIONS"]
 

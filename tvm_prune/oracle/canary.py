@@ -14,34 +14,48 @@ from typing import Any
 
 from tvm_prune.errors import ToolchainError
 from tvm_prune.files import write_atomically
+from tvm_prune.oracle.object_cache import ObjectCache
 from tvm_prune.oracle.spaces import enumerate_candidates
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
-__all__ = ["PARALLEL", "SERIAL", "Canary", "build_canary"]
+__all__ = ["BUFFERS", "PARALLEL", "SERIAL", "Canary", "build_canary"]
 
 # Symbols of its programs.
 PARALLEL, SERIAL = "canary", "canary_serial"
 
 _HEIGHT, _CHANNELS = 16, 32
+# [shape, dtype] of what a call takes: data, weights, result.
+BUFFERS = [
+    [[1, _HEIGHT, _HEIGHT, _CHANNELS], "float32"],
+    [[3, 3, _CHANNELS, _CHANNELS], "float32"],
+    [[1, _HEIGHT, _HEIGHT, _CHANNELS], "float32"],
+]
 _FILE = "canary.json"
+# Its name among the kept object files.
+_KEPT_AS = "canary.so"
 _log = logging.getLogger(__name__)
 
 
 class Canary:
     """The canary of one oracle: built when first needed; its usual speed is kept beside the records made by it."""
 
-    def __init__(self, target: Target, *, library: Path, records_folder: Path, runner: Worker) -> None:
+    def __init__(
+        self, target: Target, library: Path, records_folder: Path, *, runner: Worker, cache: ObjectCache
+    ) -> None:
         self._target = target
         self._library = library
+        self._cache = cache
         self._path = records_folder / _FILE
         self._runner = runner
 
     @cached_property
     def kernel(self) -> dict[str, Any]:
         """What the run worker loads: library, symbol and buffers."""
-        buffers = build_canary(self._target, self._library)
-        return {"library": str(self._library), "symbol": PARALLEL, "buffers": buffers}
+        if not self._cache.fetch(_KEPT_AS, self._library):
+            build_canary(self._target, self._library)
+            self._cache.keep(_KEPT_AS, self._library)
+        return {"library": str(self._library), "symbol": PARALLEL, "buffers": BUFFERS}
 
     @cached_property
     def yardstick(self) -> dict[str, Any]:
@@ -74,8 +88,8 @@ class Canary:
             return {}
 
 
-def build_canary(target: Target, library: Path) -> list[Any]:
-    """Compile both programs of the canary to `library`; return its buffers as [shape, dtype]."""
+def build_canary(target: Target, library: Path) -> None:
+    """Compile both programs of the canary to `library`."""
     import tvm
     from tvm import te, topi
 
@@ -88,4 +102,3 @@ def build_canary(target: Target, library: Path) -> list[Any]:
         (candidate,) = enumerate_candidates(function, replace(target, threads=threads), limit=1)
         bodies[symbol] = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
     tvm.compile(tvm.IRModule(bodies), target=target.to_tvm()).export_library(str(library))
-    return [[[int(extent) for extent in param.shape], "float32"] for param in function.params]

@@ -82,10 +82,9 @@ class CompilerOracle:
         self._runner = Worker("run", threads=target.threads)
         self._builders = Builders([Worker("build", threads=1) for _ in range(min(usable_cores(), 8))])
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_prune-modules-")
-        objects = Path(self._folder.name) / "objects"
-        self._objects = KernelObjects(target, objects, self._builders, ObjectCache(target, cache_folder()))
-        library = Path(self._folder.name) / "canary.so"
-        self._canary = Canary(target, library=library, records_folder=self.records.folder, runner=self._runner)
+        folder, cache = Path(self._folder.name), ObjectCache(target, cache_folder())
+        self._objects = KernelObjects(target, folder / "objects", self._builders, cache)
+        self._canary = Canary(target, folder / "canary.so", self.records.folder, runner=self._runner, cache=cache)
         trials = Trials(
             target,
             self.records,

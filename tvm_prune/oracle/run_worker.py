@@ -14,7 +14,7 @@ import tvm
 from tvm import relax
 
 from relay_passes.stamp_calls import STAMP_WORDS
-from tvm_prune.oracle.worker import Emit
+from tvm_prune.oracle.worker_process import Emit
 
 __all__ = ["FUNCTIONS"]
 
