@@ -83,6 +83,8 @@ def main() -> None:
     tuning = TuneSettings(trials_per_task=arguments.trials)
     target = Target.local(threads=arguments.threads)
     with CompilerOracle(target, records_folder=arguments.out / "records", tuning=tuning) as oracle:
+        # Together, as a search tunes its candidates: counts near each other try each other's programs.
+        oracle.estimate([_chain(channels) for channels in counts])
         for channels in counts:
             print(f"{channels} channels", file=sys.stderr)
             export(_chain(channels), oracle, out=arguments.out / str(channels), name=f"conv{channels}")

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import tvm
 
-from tvm_prune.oracle import run_worker
-from tvm_prune.oracle.run_worker import _last_cache_bytes, _rotation
+from tvm_prune.oracle import rotation as rotation_module
+from tvm_prune.oracle.rotation import _cache_bytes, _rotation, rotate
 
 
 def rotation(weight_bytes: int, *, weight: int | None = 1, cache: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return for each list of buffers which of the distinct weights it holds; the cache has `cache` bytes."""
-    monkeypatch.setattr(run_worker, "_last_cache_bytes", lambda: cache)
+    """Return how many distinct weights the lists of buffers hold and how many there are; the last cache has `cache`
+    bytes, the one before a 16th of them.
+    """
+    monkeypatch.setattr(rotation_module, "_cache_bytes", lambda: (cache // 16, cache))
     shapes = [(4,), (weight_bytes // 4,), (4,)]
     buffers = [tvm.runtime.tensor(np.ones(shape, "float32")) for shape in shapes]
     lists = _rotation(buffers, weight)
@@ -24,15 +26,15 @@ def rotation(weight_bytes: int, *, weight: int | None = 1, cache: int, monkeypat
 
 
 def test_a_small_weight_is_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert rotation(64 * 1024, cache=2**20, monkeypatch=monkeypatch) == [1, 1]
+    assert rotation(8 * 1024, cache=2**20, monkeypatch=monkeypatch) == [1, 1]
 
 
 def test_a_kernel_without_weight_has_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rotation(2**20, weight=None, cache=2**20, monkeypatch=monkeypatch) == [1, 1]
 
 
-def test_copies_of_a_weight_fill_most_of_the_last_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert rotation(2**18, cache=2**23, monkeypatch=monkeypatch) == [22, 22]
+def test_copies_of_a_weight_pass_the_caches_of_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rotation(2**16, cache=2**23, monkeypatch=monkeypatch) == [32, 32]
 
 
 def test_copies_of_a_large_weight_do_not_fit_the_last_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,8 +45,30 @@ def test_a_weight_larger_than_the_cache_has_two_copies_at_least(monkeypatch: pyt
     assert rotation(2**20, cache=2**17, monkeypatch=monkeypatch) == [2, 2]
 
 
-def test_the_cache_is_that_of_this_machine() -> None:
-    found = _last_cache_bytes()
-    assert found >= 2**20
+def test_the_caches_are_those_of_this_machine() -> None:
+    own, last = _cache_bytes()
+    assert last >= 2**20
+    assert 2**14 <= own < last
     sizes = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
-    assert not sizes or found % 1024 == 0
+    assert not sizes or last % 1024 == 0
+
+
+def test_the_loop_calls_a_kernel_once_with_each_list_of_arguments(tmp_path: Path) -> None:
+    loop, seen = rotate(tmp_path), []
+    assert [path.name for path in tmp_path.iterdir()] == ["rotate.so"]
+    kernel = tvm.runtime.convert(lambda *values: seen.append(values))
+    loop["rotate"](kernel, 2, 1, 2, 3, 4, 5, 6)
+    assert seen == [(1, 2), (3, 4), (5, 6)]
+
+
+def test_an_error_of_a_kernel_ends_the_loop(tmp_path: Path) -> None:
+    seen = []
+
+    def refuses(value: int) -> None:
+        seen.append(value)
+        if value == 2:
+            raise ValueError("not two")
+
+    with pytest.raises(ValueError, match="not two"):
+        rotate(tmp_path)["rotate"](tvm.runtime.convert(refuses), 1, 1, 2, 3)
+    assert seen == [1, 2]

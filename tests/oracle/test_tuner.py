@@ -1,14 +1,16 @@
 """Which programs tuning tries: waves, tasks too small to matter, kernels that follow others."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from tvm_prune.oracle import tuner
+from tvm_prune.oracle import relatives, tuner
 from tvm_prune.oracle.program import Program
 from tvm_prune.oracle.records import Record, Records
+from tvm_prune.oracle.spaces.anatomy import Anatomy
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel
 from tvm_prune.oracle.trials import Order
@@ -39,6 +41,10 @@ class Programs:
     def best(self, key: str) -> Record | None:
         return next((Record(item, None, 1) for item in self.programs(key)), None)
 
+    def record(self, key: str, name: str) -> Record | None:
+        found = self.measured[key].get(name)
+        return None if found is None else Record(found, None, 1)
+
     def settled(self, key: str) -> int:
         return self.done.get(key, 0)
 
@@ -48,8 +54,8 @@ class Programs:
     def failed(self, key: str) -> frozenset[str]:
         return frozenset()
 
-    def compare(self, contests: Sequence[Sequence[Kernel]]) -> None:
-        self.contests = [[kernel.key for kernel in contest] for contest in contests]
+    def compare(self, contests: Sequence[Sequence[tuple[Kernel, Record]]]) -> None:
+        self.contests = [[f"{kernel.key} {record.program.space}" for kernel, record in contest] for contest in contests]
 
     def run(self, batches: Sequence[Sequence[Order]]) -> None:
         for order in (order for batch in batches for order in batch):
@@ -60,16 +66,17 @@ class Programs:
 
 
 class Bodies(Tuner):
-    """A tuner of kernels that are not there: the first letter of a key is its body, its points are those with times."""
+    """A tuner of kernels that are not there: the first letter of a key is its body, its points are those with times.
+
+    The number at the end of a key is its channels; kernels without one have no relatives.
+    """
 
     def __init__(self, programs: Programs) -> None:
-        self.target = Target(threads=1, vector_bits=128)
-        self.records, self._trials = cast(Records, programs), cast(Any, programs)
-        self._leaders, self._touched = {}, set()
+        super().__init__(Target(threads=1, vector_bits=128), cast(Records, programs), cast(Any, programs))
 
-    def _points(self, kernel: Kernel) -> tuple[str, ...]:
+    def _points(self, kernel: Kernel) -> tuple[Program, ...]:
         seconds = cast(Programs, self.records).seconds[kernel.key]
-        return tuple(program(space, 1.0).name for space in seconds)
+        return tuple(program(space, 1.0) for space in seconds)
 
 
 SETTINGS = TuneSettings(trials_per_task=7, explore_trials=2, wave_trials=2, promising=1.2, least_gain=0.05)
@@ -78,6 +85,13 @@ SETTINGS = TuneSettings(trials_per_task=7, explore_trials=2, wave_trials=2, prom
 @pytest.fixture(autouse=True)
 def bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuner, "body_of", lambda kernel: kernel.key.split("_")[0])
+
+    def anatomy(kernel: Kernel) -> Anatomy:
+        channels = int(re.search(r"\d*$", kernel.key)[0] or 0)  # type: ignore[index]  # an empty text is found too
+        kind = "depthwise" if channels else "other"
+        return Anatomy(kind, (), "", (), (1, 16, 16, channels, 3, 3, 1), channels, channels)
+
+    monkeypatch.setattr(relatives, "anatomy_of", anatomy)
 
 
 def numbered(seconds: Sequence[float]) -> dict[str, float]:
@@ -198,17 +212,47 @@ def test_kernels_of_a_task_that_are_nearly_as_fast_meet_in_a_contest_once() -> N
     )
     made = Bodies(programs)
     made.tune([[group("a", "b", "c"), group("d")]])
-    assert programs.contests == [["a", "b"]]
+    assert programs.contests == [["a p0", "b p0"]]
     made.tune([[group("a", "b", "c"), group("d")]])
     assert programs.contests == []
+
+
+def test_programs_of_one_kernel_that_are_nearly_as_fast_meet_too_up_to_four() -> None:
+    programs = Programs({"a": numbered([5.0, 4.9, 4.8, 7.0, 4.7, 4.6, 4.5])}, SETTINGS)
+    Bodies(programs).tune([[group("a")]])
+    assert programs.contests == [["a p2", "a p1", "a p0"]]
+    programs = Programs({"a": numbered([5.0, 4.9, 4.8, 7.0, 4.7, 4.6])}, replace(SETTINGS, least_gain=0.0))
+    Bodies(programs).tune([[group("a")]])
+    assert programs.contests == [["a p5", "a p4", "a p2", "a p1"]]
+
+
+def test_what_is_fast_for_one_channel_count_is_tried_first_for_those_near_it() -> None:
+    falling = numbered([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0])
+    programs = Programs({"a16": falling, "b18": {**falling, "p6": 9.5}, "c64": falling}, SETTINGS)
+    made = Bodies(programs)
+    made.tune([[group("a16")]])
+    made.tune([[group("b18"), group("c64")]])
+    assert names(programs, "b18")[:2] == ["p6", "p0"]
+    assert names(programs, "c64")[:2] == ["p0", "p1"]
+
+
+def test_counts_that_are_tuned_together_try_each_others_fastest_programs_and_meet_with_them() -> None:
+    stuck = numbered([5.0, 5.0, 9.0, 9.0, 8.0, 9.0, 9.0])
+    gaining = numbered([8.0, 7.0, 6.0, 5.0, 4.0, 9.0, 9.0])
+    programs = Programs({"a20": stuck, "b21": gaining}, SETTINGS)
+    Bodies(programs).tune([[group("a20"), group("b21")]])
+    assert names(programs, "a20") == ["p0", "p1", "p2", "p3", "p4"]
+    # It may have been a bad moment in which p4 looked slow.
+    assert programs.contests == [["a20 p0", "a20 p1", "a20 p4"], ["b21 p4", "b21 p0"]]
 
 
 def test_kernels_of_rival_models_meet_once() -> None:
     programs = Programs({"a": numbered([5.0]), "b": numbered([5.6])}, SETTINGS)
     made = Bodies(programs)
+    made.tune([[group("a"), group("b")]])
     contest = [Kernel("a", None), Kernel("b", None)]
     made.meet([contest, contest])
-    assert programs.contests == [["a", "b"]]
+    assert programs.contests == [["a p0", "b p0"]]
     programs.contests.clear()
     made.meet([contest])
     assert programs.contests == []

@@ -145,6 +145,11 @@ class Records:
         program, record_json = min(known.values(), key=lambda item: item[0].latency_s)
         return Record(program, record_json, len(known))
 
+    def record(self, key: str, name: str) -> Record | None:
+        """Return the record of the program `name` of the kernel `key`, or None."""
+        known = self._known.get(key, {})
+        return Record(*known[name], len(known)) if name in known else None
+
     def workloads(self) -> Iterator[tuple[str, Any]]:
         """Yield key and workload (in the database's JSON form) of every kernel that has a record."""
         for key, known in self._known.items():

@@ -1,7 +1,7 @@
 """What the run worker does: time kernels and whole modules, and run them on inputs; only numpy and tvm are there."""
 
 import base64
-import json
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import tvm
 from tvm import relax
 
 from relay_passes.stamp_calls import STAMP_WORDS
+from tvm_prune.oracle.rotation import random_buffer, rotate, rotations
 from tvm_prune.oracle.worker_process import Emit
 
 __all__ = ["FUNCTIONS"]
@@ -32,15 +33,6 @@ class _Loaded:
 _TURNS = 3
 
 _modules: dict[str, _Loaded] = {}
-
-
-def _random(shape: list[int], dtype: str) -> Any:
-    generator = np.random.default_rng(0)
-    if dtype.startswith("float"):
-        array = generator.standard_normal(shape).astype(dtype)
-    else:
-        array = generator.integers(0, 2, shape).astype(dtype)
-    return tvm.runtime.tensor(array)
 
 
 def _array(packed: Any) -> np.ndarray:
@@ -65,7 +57,8 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     its `usual_s`. Answers {symbol: [seconds, ...]}.
     """
     library = tvm.runtime.load_module(arguments["library"])
-    rotations = _rotations(arguments["kernels"])
+    loop = rotate(Path(arguments["library"]).parent)
+    turns = rotations(arguments["kernels"])
     block_s = arguments["block_s"]
     calls: dict[str, int] = {}
     times: dict[str, list[float]] = {}
@@ -76,24 +69,23 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     speed = _speed(arguments["canary"], block_s, set(yardsticks.values()))
 
     def block(symbol: str, now: dict[str, float]) -> float:
-        rotation, speed_now = rotations[symbol], now[yardsticks[symbol]]
-        if len(rotation) == 1:
+        lists = turns[symbol]
+        if len(lists) == 1:
             evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
-            return float(evaluate(*rotation[0]).results[0]) * speed_now
-        kernel, rounds = library[symbol], -(-calls[symbol] // len(rotation))
-        begin = time.perf_counter()
-        for _ in range(rounds):
-            for buffers in rotation:
-                kernel(*buffers)
-        return (time.perf_counter() - begin) / (rounds * len(rotation)) * speed_now
+            seconds = evaluate(*lists[0]).results[0]
+        else:
+            rounds = -(-calls[symbol] // len(lists))
+            evaluate = loop.time_evaluator("rotate", tvm.cpu(), number=rounds, repeat=1)
+            seconds = evaluate(library[symbol], len(lists[0]), *itertools.chain(*lists)).results[0] / len(lists)
+        return float(seconds) * now[yardsticks[symbol]]
 
     now = speed()
-    for symbol, rotation in rotations.items():
+    for symbol, lists in turns.items():
         emit({"starting": symbol})
         kernel = library[symbol]
-        kernel(*rotation[0])
+        kernel(*lists[0])
         begin = time.perf_counter()
-        kernel(*rotation[-1])
+        kernel(*lists[-1])
         once = max(time.perf_counter() - begin, 1e-6)
         calls[symbol] = max(2, min(2000, int(block_s / once)))
         times[symbol] = [block(symbol, now)]
@@ -128,7 +120,7 @@ def disagreeing(arguments: Any, emit: Emit) -> list[str]:
     random buffers of `buffers` ([shape, dtype] each); the last is what they write.
     """
     library = tvm.runtime.load_module(arguments["library"])
-    *inputs, _ = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
+    *inputs, _ = [random_buffer(shape, dtype) for shape, dtype in arguments["buffers"]]
     shape, dtype = arguments["buffers"][-1]
 
     def output(kernel: Any) -> np.ndarray:
@@ -147,46 +139,6 @@ def disagreeing(arguments: Any, emit: Emit) -> list[str]:
         for symbol in arguments["symbols"]
         if not np.allclose(output(library[symbol]), expected, rtol=0.0, atol=atol, equal_nan=True)
     ]
-
-
-# A weight that is smaller is always found in a core's second cache.
-_HOT_BYTES = 128 * 1024
-
-
-def _rotations(kernels: Any) -> dict[str, list[list[Any]]]:
-    """Return the rotation of each kernel by its symbol; those of the same shapes share one."""
-    made: dict[str, list[list[Any]]] = {}
-    found = {}
-    for kernel in kernels:
-        key = json.dumps([kernel["buffers"], kernel["weight"]])
-        if key not in made:
-            made[key] = _rotation([_random(shape, dtype) for shape, dtype in kernel["buffers"]], kernel["weight"])
-        found[kernel["symbol"]] = made[key]
-    return found
-
-
-def _rotation(buffers: list[Any], weight: int | None) -> list[list[Any]]:
-    """Return the lists of buffers that calls take in turn, alike but for their own copy of the weight.
-
-    Copies of a small weight fill most of the last cache, where a small network's weights are; those of a large one
-    pass it three times, as a large network's weights do.
-    """
-    if weight is None:
-        return [buffers]
-    array = buffers[weight].numpy()
-    if array.nbytes < _HOT_BYTES:
-        return [buffers]
-    last_cache = _last_cache_bytes()
-    whole = 0.7 * last_cache if array.nbytes < last_cache / 16 else 3 * last_cache
-    copies = [tvm.runtime.tensor(array) for _ in range(max(2, int(whole / array.nbytes)))]
-    return [[*buffers[:weight], copy, *buffers[weight + 1 :]] for copy in copies]
-
-
-def _last_cache_bytes() -> int:
-    """Return the size of this machine's last cache; 16 MiB where the system does not tell."""
-    found = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
-    text = found[-1].read_text().strip() if found else "16M"
-    return int(text[:-1]) * {"K": 2**10, "M": 2**20}[text[-1]]
 
 
 def _speed(canary: Any, block_s: float, symbols: set[str]) -> Callable[[], dict[str, float]]:
@@ -227,7 +179,7 @@ def load(arguments: Any, emit: Emit) -> Any:
     """Load a library under `name`: a module with `inputs` (packed arrays) to be timed on, or its kernel `symbol`."""
     library = tvm.runtime.load_module(arguments["library"])
     if arguments.get("symbol") is not None:
-        buffers = [_random(shape, dtype) for shape, dtype in arguments["buffers"]]
+        buffers = [random_buffer(shape, dtype) for shape, dtype in arguments["buffers"]]
         _modules[arguments["name"]] = _Loaded(library, arguments["symbol"], buffers)
     else:
         machine = relax.VirtualMachine(library, tvm.cpu())

@@ -20,7 +20,7 @@ from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.objects import KernelObjects, KernelSource
-from tvm_prune.oracle.records import FAILED_S, Records
+from tvm_prune.oracle.records import FAILED_S, Record, Records
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel, anatomy_of
 from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
@@ -123,18 +123,14 @@ class Trials:
             library.unlink()
         self._report("measure", len(together), len(together), None)
 
-    def compare(self, contests: Sequence[Sequence[Kernel]]) -> None:
-        """Time the fastest program of each kernel of a contest beside the others'; these times go on record.
+    def compare(self, contests: Sequence[Sequence[tuple[Kernel, Record]]]) -> None:
+        """Time the programs of a contest beside each other; these times go on record in place of those before.
 
-        Kernels are tried one after another, on a machine that may change its speed in between: which of two that are
-        nearly as fast is the faster one only shows here. Kernels without a record do not take part.
+        Programs are tried one after another, on a machine that may change its speed in between: which of two that are
+        nearly as fast is the faster one only shows here.
         """
         entries = [
-            [
-                (KernelSource(kernel, record, "plain", results=1, stamp_words=0), record)
-                for kernel in contest
-                if (record := self._records.best(kernel.key)) is not None
-            ]
+            [(KernelSource(kernel, record, "plain", results=1, stamp_words=0), record) for kernel, record in contest]
             for contest in contests
         ]
         batches = [
@@ -259,13 +255,14 @@ class Trials:
         casualties: _Casualties,
     ) -> None:
         """Record how the programs of one kernel did."""
+        settings = self.settings
         record_of = {item.symbol: item.record for item in items}
         timed = [symbol for symbol in record_of if symbol in times]
         failed = [symbol for symbol in record_of if symbol in casualties.symbols]
         wrong = self._wrong(kernel, library, timed)
         best = sorted(set(timed).difference(wrong), key=lambda symbol: statistics.median(times[symbol]))
-        # The fastest program's object is linked into every module that runs it.
-        self._objects.drop(symbol for symbol in record_of if symbol not in best[:1])
+        # The fastest programs' objects are linked for a contest, and into every module that runs one.
+        self._objects.drop(symbol for symbol in record_of if symbol not in best[: settings.contest_programs])
         results = [(record_of[symbol], times[symbol]) for symbol in best]
         results += [(record_of[symbol], [FAILED_S]) for symbol in (*failed, *wrong)]
         if results:

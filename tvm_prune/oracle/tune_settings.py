@@ -14,9 +14,11 @@ class TuneSettings:
     the fastest (half of that margin after each wave), and of these the ones that the last wave made at least
     `least_gain` faster. A task below `least_share` of what its model takes has no further wave. Kernels that differ
     from tuned ones in the epilogue alone are tried with the `follow_trials` fastest programs of those: of each within
-    `follow_margin` times the fastest of its task. In the end the kernels of a task that are within `contest_margin` of
-    the fastest are timed beside each other, for `contest_rounds`. A kernel whose record has fewer trials than these
-    rules give it is tuned further: models are compared only at equal depth.
+    `follow_margin` times the fastest of its task. Kernels that may win are also tried with up to `follow_trials`
+    programs that are the fastest of kernels with nearly as many channels. In the end the `contest_programs` fastest
+    programs of a task, of those within `contest_margin` of its fastest, and what such relatives run are timed beside
+    each other for `contest_rounds`. A kernel whose record has fewer trials than these rules give it is tuned further:
+    models are compared only at equal depth.
     """
 
     trials_per_task: int = 24
@@ -28,6 +30,7 @@ class TuneSettings:
     follow_trials: int = 2
     follow_margin: float = 1.08
     contest_margin: float = 1.2
+    contest_programs: int = 4
     contest_rounds: int = 15
     block_s: float = 1e-3
     finalists: int = 4

@@ -2,15 +2,19 @@
 
 A few programs of every kernel tell which of the kernels that compute the same thing may win; only these are tried
 further, as long as it helps and the task matters to its model. Kernels that differ from those in their epilogue alone
-take over the fastest programs. What was tried before is on record and not tried again.
+take over the fastest programs, and what is fast for one channel count is tried for those near it. What was tried before
+is on record and not tried again; the fastest programs of a task are timed beside each other in the end.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tvm_prune.oracle.contest import close_kernels, contestants
 from tvm_prune.oracle.cost import Failure
+from tvm_prune.oracle.program import Program
 from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.relatives import Relatives
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel, body_of
 from tvm_prune.oracle.trials import Order, Trials
@@ -51,7 +55,8 @@ class Tuner:
         self.target = target
         self.records = records
         self._trials = trials
-        self._names: dict[str, tuple[str, ...]] = {}
+        self._spaces: dict[str, tuple[Program, ...]] = {}
+        self._relatives = Relatives(records, self._points)
         # Groups whose kernels went through the waves, by the body of the plain one.
         self._leaders: dict[Any, Group] = {}
         # Kernels tried in this call.
@@ -83,6 +88,8 @@ class Tuner:
     def tune(self, models: Sequence[Sequence[Group]]) -> None:
         """Tune the groups of each model that lack trials; kernels that failed before are left alone."""
         groups = list({group.key: group for model in models for group in model}.values())
+        for group in groups:
+            self._relatives.add(group.kernels)
         following = {group.key for group in self._elect(groups)}
         small = self._small(models)
         groups = [group for group in groups if not self._settled(group, small)]
@@ -91,7 +98,8 @@ class Tuner:
         self._follow(followers)
         self._waves([group for group in followers if not self._depth(group)], models)
         self._waves([replace(group, hopeless=frozenset()) for group in groups if not self._depth(group)], models)
-        self._trials.compare([kernels for group in groups if (kernels := self._contest(group))])
+        self._share(groups)
+        self._contest(groups)
         self._touched.clear()
         small = self._small(models)
         for group in groups:
@@ -106,7 +114,8 @@ class Tuner:
         named = {"+".join(kernel.key for kernel in contest): contest for contest in contests}
         new = {name: contest for name, contest in named.items() if not self.records.settled(name)}
         if new:
-            self._trials.compare(list(new.values()))
+            best = [[(kernel, self.records.best(kernel.key)) for kernel in contest] for contest in new.values()]
+            self._trials.compare([[(kernel, record) for kernel, record in each if record] for each in best])
         for name in new:
             self.records.settle(name, 1)
 
@@ -195,35 +204,50 @@ class Tuner:
             missing = limit - len(self.records.series(kernel.key)) - len(failed)
             if kernel.key in self.failures or missing <= 0:
                 continue
-            known = failed.union(program.name for program in self.records.programs(kernel.key))
-            if names := [name for name in self._points(kernel) if name not in known]:
+            wanted = [*self._favourites(kernel), *(program.name for program in self._points(kernel))]
+            if names := self._untried(kernel, dict.fromkeys(wanted)):
                 yield Order(kernel, tuple(names[: missing + _SPARE]), missing)
 
-    def _points(self, kernel: Kernel) -> tuple[str, ...]:
+    def _points(self, kernel: Kernel) -> tuple[Program, ...]:
         from tvm_prune.oracle.spaces import points
 
-        if kernel.key not in self._names:
-            self._names[kernel.key] = tuple(point.program.name for point in points(kernel.function, self.target))
-        return self._names[kernel.key]
+        if kernel.key not in self._spaces:
+            self._spaces[kernel.key] = tuple(point.program for point in points(kernel.function, self.target))
+        return self._spaces[kernel.key]
 
-    def _contest(self, group: Group) -> list[Kernel]:
-        """Return the kernels of a group that are nearly as fast as its fastest, if new trials have put them there."""
-        if self._touched.isdisjoint(kernel.key for kernel in group.kernels):
-            return []
-        best = {
-            kernel.key: record.program.latency_s
-            for kernel in group.kernels
-            if (record := self.records.best(kernel.key))
-        }
-        limit_s = self.settings.contest_margin * min(best.values(), default=0.0)
-        close = [kernel for kernel in group.kernels if best.get(kernel.key, limit_s + 1) <= limit_s]
-        return close if len(close) > 1 else []
+    def _untried(self, kernel: Kernel, names: Iterable[str]) -> list[str]:
+        known = self._trials.failed(kernel.key).union(item.name for item in self.records.programs(kernel.key))
+        return [name for name in names if name not in known]
 
     def _run(self, batches: Sequence[Sequence[Order]]) -> None:
         self._touched.update(order.kernel.key for batch in batches for order in batch)
         self._trials.run(batches)
 
-    # --- followers ----------------------------------------------------------------------------------------------------
+    def _contest(self, groups: Sequence[Group]) -> None:
+        """Time the fastest programs of every group that had new trials beside each other."""
+        contests = [
+            contestants(group.kernels, self.records, self.settings, self._favourites)
+            for group in groups
+            if not self._touched.isdisjoint(kernel.key for kernel in group.kernels)
+        ]
+        self._trials.compare([entries for entries in contests if entries])
+
+    # --- what others run ----------------------------------------------------------------------------------------------
+
+    def _favourites(self, kernel: Kernel) -> list[str]:
+        return self._relatives.favourites(kernel)[: self.settings.follow_trials]
+
+    def _share(self, groups: Sequence[Group]) -> None:
+        """Try what relatives run fastest by now, where a kernel may win."""
+        orders = [
+            [
+                Order(kernel, tuple(names), len(names))
+                for kernel in close_kernels(group.kernels, self.records, self.settings)
+                if (names := self._untried(kernel, self._favourites(kernel)))
+            ]
+            for group in groups
+        ]
+        self._run([batch for batch in orders if batch])
 
     def _follow(self, groups: Sequence[Group]) -> None:
         """Try the fastest programs of each group's leader."""
@@ -239,10 +263,9 @@ class Tuner:
                     continue
                 if best[led.key] > self.settings.follow_margin * min(best.values()):
                     continue
-                known = self._trials.failed(kernel.key).union(item.name for item in self.records.programs(kernel.key))
                 fastest = [program.name for program in self.records.programs(led.key)]
                 wanted = fastest[: min(self.settings.follow_trials, self.settings.trials_per_task)]
-                points = set(self._points(kernel))
-                if names := [name for name in wanted if name in points and name not in known]:
+                points = {program.name for program in self._points(kernel)}
+                if names := self._untried(kernel, (name for name in wanted if name in points)):
                     batches[-1].append(Order(kernel, tuple(names), len(names)))
         self._run(batches)

@@ -29,7 +29,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "dense"
-VERSION = 2
+VERSION = 3
 KINDS = ("dense",)
 
 # Multiply-accumulates under which one thread can win.

@@ -34,7 +34,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "direct_conv"
-VERSION = 2
+VERSION = 3
 KINDS = ("conv2d", "grouped", "depthwise")
 
 # Multiply-accumulates under which one thread can win: waking the second costs about 2 us.

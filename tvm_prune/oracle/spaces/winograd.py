@@ -29,7 +29,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "winograd"
-VERSION = 1
+VERSION = 2
 KINDS = ("winograd",)
 
 # Stages by the names that relay_passes/winograd.py gives them, the first to the last.
