@@ -53,12 +53,13 @@ def test_the_caches_are_those_of_this_machine() -> None:
     assert not sizes or last % 1024 == 0
 
 
-def test_the_loop_calls_a_kernel_once_with_each_list_of_arguments(tmp_path: Path) -> None:
+def test_the_loop_takes_lists_of_arguments_in_turn_and_goes_on_where_it_ended(tmp_path: Path) -> None:
     loop, seen = rotate(tmp_path), []
     assert [path.name for path in tmp_path.iterdir()] == ["rotate.so"]
     kernel = tvm.runtime.convert(lambda *values: seen.append(values))
-    loop["rotate"](kernel, 2, 1, 2, 3, 4, 5, 6)
-    assert seen == [(1, 2), (3, 4), (5, 6)]
+    loop["rotate"](2, kernel, 2, 1, 2, 3, 4, 5, 6)
+    loop["rotate"](3, kernel, 2, 1, 2, 3, 4, 5, 6)
+    assert seen == [(1, 2), (3, 4), (5, 6), (1, 2), (3, 4)]
 
 
 def test_an_error_of_a_kernel_ends_the_loop(tmp_path: Path) -> None:
@@ -70,5 +71,5 @@ def test_an_error_of_a_kernel_ends_the_loop(tmp_path: Path) -> None:
             raise ValueError("not two")
 
     with pytest.raises(ValueError, match="not two"):
-        rotate(tmp_path)["rotate"](tvm.runtime.convert(refuses), 1, 1, 2, 3)
+        rotate(tmp_path)["rotate"](3, tvm.runtime.convert(refuses), 1, 1, 2, 3)
     assert seen == [1, 2]

@@ -19,7 +19,8 @@ def close_kernels(kernels: Sequence[Kernel], records: Records, settings: TuneSet
 def contestants(
     kernels: Sequence[Kernel], records: Records, settings: TuneSettings, favourite: Callable[[Kernel], Sequence[str]]
 ) -> list[tuple[Kernel, Record]]:
-    """Return the fastest programs of a task's kernels and the first `favourite` of each, as far as it was tried.
+    """Return the fastest programs of a task, the fastest of each kernel that is close, and the first `favourite` of
+    each that was tried.
 
     Nobody meets alone: then the list is empty.
     """
@@ -29,6 +30,7 @@ def contestants(
     limit_s = settings.contest_margin * ranked[0][1].latency_s if ranked else 0.0
     fastest = ranked[: settings.contest_programs]
     names = [(kernel, program.name) for kernel, program in fastest if program.latency_s <= limit_s]
+    names += [(kernel, records.programs(kernel.key)[0].name) for kernel in close]
     names += [(kernel, name) for kernel in close for name in favourite(kernel)[:1]]
     found = {(kernel.key, name): (kernel, records.record(kernel.key, name)) for kernel, name in names}
     entries = [(kernel, record) for kernel, record in found.values() if record is not None]

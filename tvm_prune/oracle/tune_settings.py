@@ -16,9 +16,9 @@ class TuneSettings:
     from tuned ones in the epilogue alone are tried with the `follow_trials` fastest programs of those: of each within
     `follow_margin` times the fastest of its task. Kernels that may win are also tried with up to `follow_trials`
     programs that are the fastest of kernels with nearly as many channels. In the end the `contest_programs` fastest
-    programs of a task, of those within `contest_margin` of its fastest, and what such relatives run are timed beside
-    each other for `contest_rounds`. A kernel whose record has fewer trials than these rules give it is tuned further:
-    models are compared only at equal depth.
+    programs of a task, of those within `contest_margin` of its fastest, the fastest of every kernel within that margin,
+    and what such relatives run are timed beside each other for `contest_rounds`. A kernel whose record has fewer trials
+    than these rules give it is tuned further: models are compared only at equal depth.
     """
 
     trials_per_task: int = 24

@@ -238,15 +238,14 @@ class Tuner:
         return self._relatives.favourites(kernel)[: self.settings.follow_trials]
 
     def _share(self, groups: Sequence[Group]) -> None:
-        """Try what relatives run fastest by now, where a kernel may win."""
-        orders = [
-            [
-                Order(kernel, tuple(names), len(names))
-                for kernel in close_kernels(group.kernels, self.records, self.settings)
-                if (names := self._untried(kernel, self._favourites(kernel)))
-            ]
-            for group in groups
-        ]
+        """Try what relatives run fastest by now, where a kernel may win and has trials left."""
+        orders: list[list[Order]] = []
+        for group in groups:
+            orders.append([])
+            for kernel in close_kernels(group.kernels, self.records, self.settings):
+                left = self.settings.trials_per_task - len(self.records.series(kernel.key))
+                if names := self._untried(kernel, self._favourites(kernel))[: max(0, left)]:
+                    orders[-1].append(Order(kernel, tuple(names), len(names)))
         self._run([batch for batch in orders if batch])
 
     def _follow(self, groups: Sequence[Group]) -> None:
