@@ -14,7 +14,8 @@ from tests.oracle.test_records import TUNING, WORKLOADS, conv, dense, filled, op
 from tvm_prune.errors import RecordsError
 from tvm_prune.files import write_atomically
 from tvm_prune.oracle.record_folders import Holding, export_best, holdings, merge, prune
-from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.record_units import read_units, write_units
+from tvm_prune.oracle.records import FAILED_S, Records
 from tvm_prune.oracle.spaces import SPACES
 
 HERE = f"llvm, {TARGET.to_tvm().export()['mtriple']}, 2 threads"
@@ -47,6 +48,10 @@ def best_s(folder: Path, kernel: Any) -> float:
     best = opened(folder).best(kernel.key)
     assert best is not None
     return best.program.latency_s
+
+
+def conv_is_parallel(folder: Path) -> bool:
+    return all(program.parallel > 1 for program in opened(folder).programs(conv()[0].key))
 
 
 def test_a_folder_tells_what_it_holds_by_target_and_space(tmp_path: Path) -> None:
@@ -94,6 +99,36 @@ def test_merging_leaves_lines_that_it_cannot_read_for_the_tuner(tmp_path: Path) 
     assert '[0, "torn' in (one / TUNING).read_text().splitlines()
     records = opened(one)
     assert (records.quarantined, len(records)) == (1, 2)
+
+
+def begun(folder: Path, *, parallel_s: float, serial_s: float) -> Path:
+    """Say what the canary took when `folder` was begun."""
+    folder.mkdir(exist_ok=True)
+    write_units(folder, {f"{TARGET} canary": parallel_s, f"{TARGET} canary_serial": serial_s})
+    return folder
+
+
+def test_merged_seconds_are_in_the_unit_of_the_folder_they_go_to(tmp_path: Path) -> None:
+    one = of_conv(begun(tmp_path / "one", parallel_s=2e-5, serial_s=9e-5), 4e-6)
+    two = of_conv(begun(tmp_path / "two", parallel_s=4e-5, serial_s=9e-5), 8e-6, 4e-6, FAILED_S)
+    assert conv_is_parallel(two)
+    merge(one, [two])
+    assert best_s(one, conv()[0]) == pytest.approx(2e-6), "the machine was half as fast there"
+    assert len(opened(one).failed(conv()[0].key)) == 1, "what failed has no time to change"
+
+
+def test_a_folder_without_a_unit_takes_over_that_of_the_first_source(tmp_path: Path) -> None:
+    two = of_conv(begun(tmp_path / "two", parallel_s=4e-5, serial_s=9e-5), 8e-6)
+    three = of_conv(begun(tmp_path / "three", parallel_s=1e-5, serial_s=9e-5), 8e-6, 1e-6)
+    merge(tmp_path / "one", [two, three])
+    assert read_units(tmp_path / "one") == {f"{TARGET} canary": 4e-5}
+    assert best_s(tmp_path / "one", conv()[0]) == pytest.approx(4e-6)
+
+
+def test_what_is_exported_keeps_its_unit(tmp_path: Path) -> None:
+    of_conv(begun(tmp_path / "all", parallel_s=4e-5, serial_s=9e-5), 8e-6)
+    export_best(tmp_path / "all", tmp_path / "best")
+    assert read_units(tmp_path / "best") == read_units(tmp_path / "all")
 
 
 def test_pruning_keeps_the_fastest_of_each_kernel_and_target(tmp_path: Path) -> None:

@@ -5,24 +5,19 @@ minute would make what was tuned in it look dear, so every reading is set agains
 programs of it, on all threads and on one: who takes a core away for a minute holds up the first and not the second.
 """
 
-import json
-import logging
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tvm_prune.errors import ToolchainError
-from tvm_prune.files import write_atomically
 from tvm_prune.oracle.object_cache import ObjectCache
+from tvm_prune.oracle.record_units import PARALLEL, SERIAL, read_units, unit_name, write_units
 from tvm_prune.oracle.spaces import enumerate_candidates
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
-__all__ = ["BUFFERS", "PARALLEL", "SERIAL", "Canary", "build_canary"]
-
-# Symbols of its programs.
-PARALLEL, SERIAL = "canary", "canary_serial"
+__all__ = ["BUFFERS", "Canary", "build_canary"]
 
 _HEIGHT, _CHANNELS = 16, 32
 # [shape, dtype] of what a call takes: data, weights, result.
@@ -31,10 +26,8 @@ BUFFERS = [
     [[3, 3, _CHANNELS, _CHANNELS], "float32"],
     [[1, _HEIGHT, _HEIGHT, _CHANNELS], "float32"],
 ]
-_FILE = "canary.json"
 # Its name among the kept object files.
 _KEPT_AS = "canary.so"
-_log = logging.getLogger(__name__)
 
 
 class Canary:
@@ -46,7 +39,7 @@ class Canary:
         self._target = target
         self._library = library
         self._cache = cache
-        self._path = records_folder / _FILE
+        self._records_folder = records_folder
         self._runner = runner
 
     @cached_property
@@ -63,8 +56,8 @@ class Canary:
 
         Raises ToolchainError if it does not run.
         """
-        known = self._known()
-        names = {symbol: f"{self._target} {symbol}" for symbol in (PARALLEL, SERIAL)}
+        known = read_units(self._records_folder)
+        names = {symbol: unit_name(self._target, symbol) for symbol in (PARALLEL, SERIAL)}
         if not known.keys() >= set(names.values()):
             for symbol, name in names.items():
                 try:
@@ -74,18 +67,9 @@ class Canary:
                     raise ToolchainError(
                         f"a small kernel does not run ({error}); tvm-prune doctor MODEL says more"
                     ) from error
-            write_atomically(self._path, json.dumps(known) + "\n")
+            write_units(self._records_folder, known)
         usual_s = {symbol: known[name] for symbol, name in names.items()}
         return {"library": self.kernel["library"], "buffers": self.kernel["buffers"], "usual_s": usual_s}
-
-    def _known(self) -> dict[str, float]:
-        if not self._path.exists():
-            return {}
-        try:
-            return {str(name): float(seconds) for name, seconds in json.loads(self._path.read_text()).items()}
-        except (ValueError, TypeError, AttributeError) as error:
-            _log.warning("%s cannot be read (%s); the canary's usual speed is taken anew", self._path, error)
-            return {}
 
 
 def build_canary(target: Target, library: Path) -> None:

@@ -2,14 +2,16 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tvm_prune.errors import RecordsError
 from tvm_prune.files import append_line, write_atomically
 from tvm_prune.oracle.record_lines import GONE, TUNING, WORKLOADS, end_lines, lock_folder, read_lines, target_key
+from tvm_prune.oracle.record_units import read_units, unit_of, write_units
+from tvm_prune.oracle.records import FAILED_S
 from tvm_prune.oracle.spaces import SPACES
 from tvm_prune.oracle.spaces.candidate import program_of_trace
 
@@ -33,12 +35,13 @@ class Holding:
 
 @dataclass(frozen=True)
 class _Line:
-    """One measured program: its kernel's workload, its record as JSON, the name and version of its space."""
+    """One measured program: its kernel's workload, its record as JSON, its space, whether it runs on all threads."""
 
     workload: Any
     record: Any
     space: str
     space_version: int
+    parallel: bool
 
     @property
     def identity(self) -> str:
@@ -73,7 +76,7 @@ def _lines(folder: Path) -> Iterator[_Line]:
             target_key(target)
         except (TypeError, ValueError, IndexError, KeyError, AttributeError):
             continue
-        yield _Line(workload, record, program.space, program.space_version)
+        yield _Line(workload, record, program.space, program.space_version, program.parallel > 1)
 
 
 def _append(folder: Path, lines: Sequence[_Line]) -> None:
@@ -125,13 +128,17 @@ def holdings(folder: Path) -> list[Holding]:
 
 
 def merge(folder: Path, sources: Sequence[Path]) -> int:
-    """Add to `folder` what `sources` know and it does not; return how many programs that are.
+    """Add to `folder` what `sources` know and it does not, in its unit of seconds; return how many programs that are.
 
     Raises RecordsError if a source holds no records or another process writes `folder`.
     """
-    new = [line for source in sources for line in _lines(source)]
+    found = [(read_units(source), list(_lines(source))) for source in sources]
     with lock_folder(folder):
         end_lines(folder)
+        units = read_units(folder)
+        new = [_converted(line, theirs, units) for theirs, lines in found for line in lines]
+        if units:
+            write_units(folder, units)
         kept = list(_lines(folder)) if (folder / TUNING).exists() else []
         known = {line.identity for line in kept}
         added = []
@@ -141,6 +148,17 @@ def merge(folder: Path, sources: Sequence[Path]) -> int:
                 added.append(line)
         _append(folder, added)
     return len(added)
+
+
+def _converted(line: _Line, theirs: Mapping[str, float], units: dict[str, float]) -> _Line:
+    """Return a line in `units`, which takes over the unit of a target that it has none of."""
+    trace, seconds, target, arguments = line.record
+    name = unit_of(theirs, target, parallel=line.parallel)
+    if name is None:
+        return line
+    factor = units.setdefault(name, theirs[name]) / theirs[name]
+    scaled = [value if value >= FAILED_S else value * factor for value in seconds]
+    return replace(line, record=[trace, scaled, target, arguments])
 
 
 def prune(folder: Path, *, keep: int) -> int:
@@ -168,6 +186,8 @@ def export_best(folder: Path, out: Path, *, keep: int = 1) -> int:
     kept = _fastest(list(_lines(folder)), keep)
     with lock_folder(out):
         _append(out, kept)
+        if units := read_units(folder):
+            write_units(out, units)
     return len(kept)
 
 

@@ -149,15 +149,17 @@ class Trials:
         except WorkerDied as error:
             _log.warning("kernels that are nearly as fast as each other were not timed together: %s", error)
             return
-        for number, (batch, library) in enumerate(zip(batches, self._linked(batches), strict=True)):
+        every = {item.symbol: item for batch in batches for item in batch}
+        (library,) = self._linked([list(every.values())])
+        for number, batch in enumerate(batches):
             self._report("compare", number, len(batches), batch[0].kernel)
             times: dict[str, list[float]] = {}
             self._timed(library, batch, times, finalists=len(batch), rounds=self.settings.contest_rounds)
-            library.unlink()
             for item in batch:
                 if item.symbol in times:
                     result = (item.record, times[item.symbol])
                     self._records.commit(item.kernel.key, item.kernel.workload_json, [result])
+        library.unlink()
         self._report("compare", len(batches), len(batches), None)
 
     def _linked(self, batches: Sequence[Sequence[_Built]]) -> list[Path]:

@@ -25,13 +25,13 @@ class TuneSettings:
     explore_trials: int = 2
     wave_trials: int = 3
     promising: float = 1.25
-    least_gain: float = 0.03
+    least_gain: float = 0.05
     least_share: float = 0.015
     follow_trials: int = 2
     follow_margin: float = 1.08
     contest_margin: float = 1.2
     contest_programs: int = 4
-    contest_rounds: int = 15
+    contest_rounds: int = 11
     block_s: float = 1e-3
     finalists: int = 4
     rounds: int = 5
