@@ -2,6 +2,7 @@
 
 import os
 import signal
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,9 @@ def test_kernels_are_timed_in_units_of_the_canary_beside_them(runner: Worker, ti
     asked = {**timing, "kernels": [kernel, serial], "block_s": 2e-3, "finalists": 2}
     asked["canary"] = {**canary, "usual_s": {"canary": 7.0, "canary_serial": 500.0}}
     answer = runner.request("time_kernels", asked, timeout_s=60)
-    assert all(1 < seconds < 49 for seconds in answer["canary"]), "the canary itself takes what it usually takes"
-    assert all(71 < seconds < 3500 for seconds in answer["canary_serial"]), (
-        "on one thread it has a usual time of its own"
-    )
+    # The middle one: a block may be held up while the canary's was not.
+    assert 1 < statistics.median(answer["canary"]) < 49, "the canary itself takes what it usually takes"
+    assert 71 < statistics.median(answer["canary_serial"]) < 3500, "on one thread it has a usual time of its own"
 
 
 def test_an_error_inside_a_function_keeps_the_process(runner: Worker) -> None:
