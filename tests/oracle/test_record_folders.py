@@ -125,6 +125,14 @@ def test_a_folder_without_a_unit_takes_over_that_of_the_first_source(tmp_path: P
     assert best_s(tmp_path / "one", conv()[0]) == pytest.approx(4e-6)
 
 
+def test_a_folder_whose_records_have_no_unit_takes_over_none(tmp_path: Path) -> None:
+    one = of_conv(tmp_path / "one", 8e-6)
+    two = of_conv(begun(tmp_path / "two", parallel_s=4e-5, serial_s=9e-5), 8e-6, 1e-6)
+    merge(one, [two])
+    assert read_units(one) == {}
+    assert best_s(one, conv()[0]) == 1e-6
+
+
 def test_what_is_exported_keeps_its_unit(tmp_path: Path) -> None:
     of_conv(begun(tmp_path / "all", parallel_s=4e-5, serial_s=9e-5), 8e-6)
     export_best(tmp_path / "all", tmp_path / "best")

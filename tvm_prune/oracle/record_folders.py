@@ -135,11 +135,14 @@ def merge(folder: Path, sources: Sequence[Path]) -> int:
     found = [(read_units(source), list(_lines(source))) for source in sources]
     with lock_folder(folder):
         end_lines(folder)
+        kept = list(_lines(folder)) if (folder / TUNING).exists() else []
         units = read_units(folder)
-        new = [_converted(line, theirs, units) for theirs, lines in found for line in lines]
+        new = [line for _, lines in found for line in lines]
+        # Seconds of an unknown unit that are there already must not be taken for those of a source's.
+        if units or not kept:
+            new = [_converted(line, theirs, units) for theirs, lines in found for line in lines]
         if units:
             write_units(folder, units)
-        kept = list(_lines(folder)) if (folder / TUNING).exists() else []
         known = {line.identity for line in kept}
         added = []
         for line in new:
