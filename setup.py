@@ -31,8 +31,6 @@ REQUIRES = [
     "torch-pruning>=1.6.1,<2",
     "tornado>=6.4",
     "typer>=0.16",
-    # The build without CUDA: the same module `xgboost`, hundreds of megabytes smaller.
-    "xgboost-cpu>=3.0,<4",
 ]
 BENCH = ["onnxruntime>=1.24,<2"]
 DEV = [

@@ -28,16 +28,13 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.features import KernelShape, shape_of
 from tvm_prune.oracle.predictor import KernelRecord, Predictor
-from tvm_prune.oracle.program import Program
 from tvm_prune.oracle.record_folders import merge
 from tvm_prune.oracle.records import Records
-from tvm_prune.oracle.spaces import points
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel, anatomy_of
 from tvm_prune.oracle.tune_settings import TuneSettings
 
 _BLOCK = 16
-_PROGRAMS = 32
 # Fewer counts of a layer say nothing about their order.
 _FEWEST = 8
 COLUMNS = {
@@ -82,14 +79,13 @@ LAYERS = (
 
 @dataclass(frozen=True)
 class _Known:
-    """A kernel on record: which layer and counts it computes, its shape, its programs measured, those it might have."""
+    """A kernel on record: which layer and counts it computes, its shape, the seconds of its fastest program."""
 
     layer: str
     source: int
     result: int
     shape: KernelShape
-    measured: Sequence[Program]
-    possible: Sequence[Program]
+    latency_s: float
 
 
 def _tune(oracle: CompilerOracle, counts: int) -> None:
@@ -104,7 +100,7 @@ def _tune(oracle: CompilerOracle, counts: int) -> None:
         oracle.estimate(models)
 
 
-def _known(records: Records, target: Target) -> list[_Known]:
+def _known(records: Records) -> list[_Known]:
     from tvm.s_tir.meta_schedule.database import Workload
 
     found = []
@@ -118,8 +114,9 @@ def _known(records: Records, target: Target) -> list[_Known]:
         window = 3 if anatomy.kind == "winograd" else anatomy.extents[4] if len(anatomy.extents) > 5 else 1
         size = "x".join(str(extent) for extent in data[1:-1])
         layer = f"{'depthwise ' if depthwise else ''}{window}x{window} /{anatomy.stride} {size}"
-        possible = [point.program for _, point in zip(range(_PROGRAMS), points(function, target), strict=False)]
-        found.append(_Known(layer, data[-1], result[-1], shape_of(function, anatomy), records.programs(key), possible))
+        best = records.best(key)
+        assert best is not None  # a kernel of whose programs none works is no workload on record
+        found.append(_Known(layer, data[-1], result[-1], shape_of(function, anatomy), best.program.latency_s))
     return found
 
 
@@ -134,7 +131,7 @@ def _tasks(kernels: Iterable[_Known]) -> dict[Task, list[_Known]]:
 
 
 def _best_s(kernels: Iterable[_Known]) -> float:
-    return min(kernel.measured[0].latency_s for kernel in kernels)
+    return min(kernel.latency_s for kernel in kernels)
 
 
 def _nearest_s(task: Task, seen: Mapping[Task, Sequence[_Known]], lanes: int) -> float | None:
@@ -163,11 +160,11 @@ class _Answer:
 
 def _answers(held_out: set[Task], tasks: Mapping[Task, Sequence[_Known]], target: Target) -> list[_Answer]:
     seen = {task: kernels for task, kernels in tasks.items() if task not in held_out}
-    learned = [KernelRecord(kernel.shape, kernel.measured) for kernels in seen.values() for kernel in kernels]
+    learned = [KernelRecord(kernel.shape, kernel.latency_s) for kernels in seen.values() for kernel in kernels]
     predictor = Predictor.fit(learned, target)
     answers = []
     for task in held_out:
-        prices = [predictor.price(kernel.shape, kernel.possible) for kernel in tasks[task]]
+        prices = [predictor.price(kernel.shape) for kernel in tasks[task]]
         price = min(prices, key=lambda each: each.latency_s)
         true_s = _best_s(tasks[task])
         inside = price.low_s <= true_s <= price.high_s
@@ -228,7 +225,7 @@ def main() -> None:
         merge(folder, arguments.reuse)
     records = Records(folder, target)
     try:
-        tasks = _tasks(_known(records, target))
+        tasks = _tasks(_known(records))
     finally:
         records.close()
     rows = _rows(tasks, target)

@@ -1,13 +1,13 @@
 """A latency predictor: what kernels without a record should take, learned from those that have one.
 
-Boosted trees (Chen and Guestrin 2016, "XGBoost") predict the logarithm of the ratio between the measured latency of a
-program and a rough count of its work; so what trees cannot do, going beyond the sizes they have seen, is left to the
-count. A kernel is priced as its fastest program. Several models, each trained without one part of the shapes, tell
-how far off such prices are for shapes that were not seen: that is the uncertainty given with every price.
+A Gaussian process (Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5) predicts
+the logarithm of the ratio between the latency of a kernel's fastest program and a rough count of its work; so what it
+cannot do, going beyond the sizes it has seen, is left to the count. It is the surer of a kernel the more like it are on
+record.
 """
 
 import math
-import zlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,31 +16,29 @@ import numpy as np
 
 from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.features import KernelShape, features, work_s
-from tvm_prune.oracle.program import Program
 from tvm_prune.oracle.target import Target
 
 __all__ = ["KernelRecord", "Prediction", "Predictor"]
 
-_FOLDS = 5
 _FEWEST = 20
-_PARAMETERS: dict[str, Any] = {
-    "objective": "reg:squarederror",
-    "learning_rate": 0.1,
-    "max_depth": 6,
-    "min_child_weight": 2.0,
-    "subsample": 0.8,
-    "colsample_bytree": 0.7,
-    "tree_method": "hist",
-}
-_ROUNDS = 250
+# Learning takes time with the cube of the kernels: more of them are thinned out.
+_MOST = 3000
+# Kernels that the length scale of every feature is found on.
+_MOST_FOR_SCALES = 300
+# Where the search for the scales starts, and how far it may go. Features are steps of a doubling, values logarithms.
+_LENGTH, _LENGTHS = 2.0, (0.1, 150.0)
+_SIGNALS = (1e-3, 50.0)
+_NOISE, _NOISES = 0.01, (3e-4, 7.0)
+# Standard deviations of a normal distribution on either side of which one value in ten lies.
+_TENTH = 1.2816
 
 
 @dataclass(frozen=True)
 class KernelRecord:
-    """A kernel's shape and its measured programs, the fastest first."""
+    """A kernel's shape and the seconds of its fastest program."""
 
     shape: KernelShape
-    programs: Sequence[Program]
+    latency_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +53,10 @@ class Prediction:
 class Predictor:
     """Prices kernels of one target. Use `fit`."""
 
-    def __init__(self, models: Sequence[Any], target: Target, *, low: float, high: float) -> None:
-        self._models = models
+    def __init__(self, process: Any, target: Target, *, mean: float) -> None:
+        self._process = process
         self._target = target
-        self._low = low
-        self._high = high
+        self._mean = mean
 
     @classmethod
     def fit(cls, records: Sequence[KernelRecord], target: Target, *, seed: int = 0) -> "Predictor":
@@ -69,55 +66,37 @@ class Predictor:
                 f"a predictor needs the records of {_FEWEST} kernels or more, there are {len(records)}: tune a model "
                 "of this kind first"
             )
-        fold = [_fold(record.shape) for record in records]
-        models, residuals = [], []
-        for held_back in range(_FOLDS):
-            seen = [record for record, place in zip(records, fold, strict=True) if place != held_back]
-            unseen = [record for record, place in zip(records, fold, strict=True) if place == held_back]
-            if not seen:
-                continue
-            model = _train(seen, target, seed=seed + held_back)
-            models.append(model)
-            for record in unseen:
-                predicted = min(_log_seconds([model], record.shape, record.programs, target))
-                residuals.append(math.log(record.programs[0].latency_s) - predicted)
-        low, high = np.quantile(residuals, [0.1, 0.9])
-        return cls(models, target, low=float(low), high=float(high))
+        if len(records) > _MOST:
+            chosen = np.random.default_rng(seed).permutation(len(records))[:_MOST]
+            records = [records[place] for place in sorted(chosen)]
+        points = np.asarray([features(record.shape, target) for record in records])
+        ratios = np.asarray([math.log(record.latency_s / work_s(record.shape, target)) for record in records])
+        mean = float(ratios.mean())
+        return cls(_process(points, ratios - mean, seed=seed), target, mean=mean)
 
-    def price(self, shape: KernelShape, programs: Sequence[Program]) -> Prediction:
-        """Return what a kernel of that shape should take, with the fastest of `programs`."""
-        best = min(_log_seconds(self._models, shape, programs, self._target))
+    def price(self, shape: KernelShape) -> Prediction:
+        """Return what a kernel of that shape should take with its fastest program."""
+        (ratio,), (deviation,) = self._process.predict([features(shape, self._target)], return_std=True)
+        likeliest = self._mean + float(ratio) + math.log(work_s(shape, self._target))
         return Prediction(
-            latency_s=math.exp(best), low_s=math.exp(best + self._low), high_s=math.exp(best + self._high)
+            latency_s=math.exp(likeliest),
+            low_s=math.exp(likeliest - _TENTH * float(deviation)),
+            high_s=math.exp(likeliest + _TENTH * float(deviation)),
         )
 
 
-def _fold(shape: KernelShape) -> int:
-    """Return the part that a shape belongs to: kernels of equal loops, whatever their form or epilogue, share it."""
-    anatomy = shape.anatomy
-    text = f"{anatomy.kind == 'other'} {shape.data_bytes} {shape.result_bytes} {anatomy.channels} {anatomy.stride}"
-    return zlib.crc32(text.encode()) % _FOLDS
+def _process(points: np.ndarray, values: np.ndarray, *, seed: int) -> Any:
+    """Return a process that knows `values` (of mean 0) at `points`; its scales are the likeliest of some of them."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-
-def _train(records: Sequence[KernelRecord], target: Target, *, seed: int) -> Any:
-    import xgboost
-
-    rows, wanted, weights = [], [], []
-    for record in records:
-        best_s = record.programs[0].latency_s
-        for program in record.programs:
-            rows.append(features(record.shape, program, target))
-            wanted.append(math.log(program.latency_s / work_s(record.shape, program, target)))
-            # The fast ones matter: what a kernel takes is what its fastest program takes.
-            weights.append((best_s / program.latency_s) ** 2)
-    data = xgboost.DMatrix(np.asarray(rows, "float32"), label=np.asarray(wanted), weight=np.asarray(weights))
-    return xgboost.train({**_PARAMETERS, "seed": seed, "nthread": target.threads}, data, num_boost_round=_ROUNDS)
-
-
-def _log_seconds(models: Sequence[Any], shape: KernelShape, programs: Sequence[Program], target: Target) -> list[float]:
-    import xgboost
-
-    data = xgboost.DMatrix(np.asarray([features(shape, program, target) for program in programs], "float32"))
-    ratios = np.mean([model.predict(data) for model in models], axis=0)
-    work = [math.log(work_s(shape, program, target)) for program in programs]
-    return [float(ratio) + each for ratio, each in zip(ratios, work, strict=True)]
+    lengths = np.full(points.shape[1], _LENGTH)
+    signal = float(np.clip(values.var(), *_SIGNALS))
+    kernel = ConstantKernel(signal, _SIGNALS) * RBF(lengths, _LENGTHS) + WhiteKernel(_NOISE, _NOISES)
+    chosen = np.random.default_rng(seed).permutation(len(values))[:_MOST_FOR_SCALES]
+    with warnings.catch_warnings():
+        # The length of a feature that tells nothing ends at its bound, as it should.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        scaled = GaussianProcessRegressor(kernel).fit(points[chosen], values[chosen]).kernel_
+    return GaussianProcessRegressor(scaled, optimizer=None).fit(points, values)

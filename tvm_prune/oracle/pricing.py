@@ -1,15 +1,13 @@
 """What a model's tasks add up to: from the records, and where there is none, from the predictor."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.cost import Source
 from tvm_prune.oracle.kernel_shapes import KernelShapes
 from tvm_prune.oracle.predictor import KernelRecord, Prediction, Predictor
-from tvm_prune.oracle.program import Program, Task
+from tvm_prune.oracle.program import Task
 from tvm_prune.oracle.records import Records
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel, TaskGraph
@@ -18,8 +16,6 @@ __all__ = ["Price", "Pricing"]
 
 # The predictor learns anew once there are so many times more kernels on record.
 _GROWTH = 1.15
-# Programs of a kernel that are looked at, the likeliest first.
-_PROGRAMS = 32
 
 
 @dataclass(frozen=True)
@@ -83,20 +79,19 @@ class Pricing:
         assert self._predictor is not None
         assert self._shapes is not None
         if kernel.key not in self._known:
-            self._known[kernel.key] = self._predictor.price(self._shapes.of(kernel), list(self._programs(kernel)))
+            self._known[kernel.key] = self._predictor.price(self._shapes.of(kernel))
         return self._known[kernel.key]
-
-    def _programs(self, kernel: Kernel) -> Iterator[Program]:
-        from tvm_prune.oracle.spaces import points
-
-        return (point.program for point in islice(points(kernel.function, self._target), _PROGRAMS))
 
     def _learn(self) -> None:
         if self._predictor is not None and len(self._records) < _GROWTH * self._learned_from:
             return
         if self._shapes is None:
             self._shapes = KernelShapes(self._records)
-        records = [KernelRecord(shape, self._records.programs(key)) for key, shape in self._shapes.recorded()]
+        records = [
+            KernelRecord(shape, best.program.latency_s)
+            for key, shape in self._shapes.recorded()
+            if (best := self._records.best(key)) is not None
+        ]
         self._predictor = Predictor.fit(records, self._target)
         self._learned_from = len(self._records)
         self._known.clear()
