@@ -30,7 +30,7 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
     data, plain = call.args
     # Two counts padded to the same one have data and weight of equal types: the plain weight tells them apart.
     key = json.dumps([call.op.name, str(call.attrs), str(data.ty), str(plain.ty), str(weight.ty), str(form)])
-    name = {"winograd2": "winograd", "winograd4": "winograd", "packed": "packed", "plain": "padded"}[form.layout]
+    name: str = "winograd" if form.tile else "padded" if form.layout == "plain" else form.layout
     channels = int(plain.ty.shape.values[-1])
     if call.op.name == "relax.matmul":
         name += "_matmul"

@@ -13,6 +13,7 @@ from relay_passes.rewrite import rewritten
 __all__ = ["SinkTransposes"]
 
 ELEMENTWISE = (
+    "astype",
     "clip",
     "nn.relu",
     "nn.relu6",
@@ -24,6 +25,8 @@ ELEMENTWISE = (
     "exp",
     "negative",
 )
+# Of a value and a constant of one element.
+BINARY = ("add", "multiply", "subtract", "divide", "maximum", "minimum")
 
 
 def _axes(call: relax.Call) -> list[int]:
@@ -39,6 +42,7 @@ class _Sinker(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is 
         self.transpose = ir.Op.get("relax.permute_dims")
         self.mean, self.pool = ir.Op.get("relax.mean"), ir.Op.get("relax.nn.adaptive_avg_pool2d")
         self.elementwise = [ir.Op.get(f"relax.{name}") for name in ELEMENTWISE if _exists(f"relax.{name}")]
+        self.binary = [ir.Op.get(f"relax.{name}") for name in BINARY]
 
     def _transposed(self, value: relax.Expr) -> relax.Call | None:
         bound = self.lookup_binding(value) if isinstance(value, relax.Var) else value
@@ -57,7 +61,12 @@ class _Sinker(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is 
             if combined == sorted(combined):
                 return inner.args[0]
             return relax.op.permute_dims(inner.args[0], combined)
-        if call.op in self.elementwise:
+        if call.op in self.binary and _is_row(call.args[1], len(_axes(inner))):
+            # One number for each channel: it is turned the other way.
+            other = self.builder_.emit(relax.op.permute_dims(call.args[1], _inverse(_axes(inner))))
+            moved = self.builder_.emit(relax.Call(call.op, [inner.args[0], other], call.attrs, call.ty_args))
+            return relax.op.permute_dims(moved, _axes(inner))
+        if call.op in self.elementwise or (call.op in self.binary and _is_number(call.args[1])):
             moved = relax.Call(call.op, [inner.args[0], *call.args[1:]], call.attrs, call.ty_args)
             moved = self.builder_.emit(moved)
             return relax.op.permute_dims(moved, _axes(inner))
@@ -78,6 +87,22 @@ class _Sinker(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is 
 def _ranks(axes: list[int]) -> list[int]:
     """Return the place of each axis among all of them."""
     return [sorted(axes).index(axis) for axis in axes]
+
+
+def _inverse(axes: list[int]) -> list[int]:
+    return [axes.index(axis) for axis in range(len(axes))]
+
+
+def _is_row(value: relax.Expr, rank: int) -> bool:
+    """Whether a variable has the rank, and more than one element along one axis alone."""
+    if not isinstance(value, relax.Var) or value.ty.shape is None:
+        return False
+    extents = [int(extent) for extent in value.ty.shape.values]
+    return len(extents) == rank and sum(extent != 1 for extent in extents) == 1
+
+
+def _is_number(value: relax.Expr) -> bool:
+    return isinstance(value, ir.Constant) and all(int(extent) == 1 for extent in value.ty.shape.values)
 
 
 def _exists(name: str) -> bool:

@@ -8,6 +8,7 @@ A change is a list [kind, argument], so that it can be written down in JSON:
     flip       the axis to turn around
     pad_last   extent of the last axis, filled up with zeros
     pack_last  lanes: [..., O] becomes [O / lanes, ..., lanes], so that a vector of outputs is one stream of memory
+    pack_dot   lanes: [..., I, O] becomes [O / lanes, ..., I / 4, lanes, 4], I filled up with zeros to a multiple of 4
     winograd   outputs of a tile, m: [3, 3, I, O] becomes [m + 2, m + 2, I, O], the filter as `relay_passes/winograd.py`
                multiplies by it
 """
@@ -21,6 +22,7 @@ from relay_passes.winograd_matrices import filter_transform
 __all__ = ["Change", "apply_changes", "changed_shape"]
 
 Change = list[Any]
+_DOT_DEPTH = 4
 
 
 def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
@@ -39,6 +41,12 @@ def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
         elif kind == "pack_last":
             split = array.reshape(*array.shape[:-1], array.shape[-1] // argument, argument)
             array = np.moveaxis(split, -2, 0)
+        elif kind == "pack_dot":
+            depth = -(-array.shape[-2] // _DOT_DEPTH)
+            missing = [(0, 0)] * (array.ndim - 2) + [(0, depth * _DOT_DEPTH - array.shape[-2]), (0, 0)]
+            tiles = array.shape[-1] // argument
+            split = np.pad(array, missing).reshape(*array.shape[:-2], depth, _DOT_DEPTH, tiles, argument)
+            array = np.moveaxis(split, (-2, -3), (0, -1))
         elif kind == "winograd":
             # Rounded once, after both products.
             matrix = filter_transform(argument)
@@ -57,6 +65,8 @@ def changed_shape(shape: tuple[int, ...], changes: list[Change]) -> tuple[int, .
             shape = (*shape[:-1], argument)
         elif kind == "pack_last":
             shape = (shape[-1] // argument, *shape[:-1], argument)
+        elif kind == "pack_dot":
+            shape = (shape[-1] // argument, *shape[:-2], -(-shape[-2] // _DOT_DEPTH), argument, _DOT_DEPTH)
         elif kind == "winograd":
             shape = (argument + 2, argument + 2, *shape[2:])
         else:

@@ -5,18 +5,26 @@ from typing import Literal
 
 from relay_passes.weight_changes import Change, changed_shape
 
-__all__ = ["PLAIN", "Layout", "WeightForm"]
+__all__ = ["DOT_DEPTH", "PLAIN", "Layout", "WeightForm"]
 
-Layout = Literal["plain", "packed", "winograd2", "winograd4"]
+Layout = Literal["plain", "packed", "winograd2", "winograd4", "dot"]
+
+# Input channels that one lane of a dot product instruction takes.
+DOT_DEPTH = 4
 
 
 @dataclass(frozen=True)
 class WeightForm:
     """The form of one filter (HWIO) or matrix (input x output) for its kernel.
 
-    `channels` are the output channels computed (None = as many as are stored), the rest zeros. `layout` is plain (as it
-    is), packed (vectors of `lanes` output channels, each one stream of memory), or winograd2 / winograd4 (the filter of
-    F(2x2, 3x3) / F(4x4, 3x3), packed as well). `lanes` is 0 for plain.
+    `channels` are the output channels computed (None = as many as are stored), the rest zeros. `lanes` is 0 for the
+    plain layout. `layout` is
+
+        plain       as it is
+        packed      vectors of `lanes` output channels, each one stream of memory
+        winograd2, winograd4  the filter of F(2x2, 3x3) / F(4x4, 3x3), packed as well
+        dot         integers, packed: of every output channel four input channels beside each other, as instructions
+                    for dot products take them; inputs are filled up with zeros
     """
 
     channels: int | None = None
@@ -35,7 +43,9 @@ class WeightForm:
             found.append(["pad_last", self.channels])
         if self.tile:
             found.append(["winograd", self.tile])
-        if self.layout != "plain":
+        if self.layout == "dot":
+            found.append(["pack_dot", self.lanes])
+        elif self.layout != "plain":
             found.append(["pack_last", self.lanes])
         return found
 
@@ -49,7 +59,9 @@ class WeightForm:
         if self.channels is not None:
             words.append(f"padded to {self.channels} channels")
         if self.layout != "plain":
-            words.append(f"{self.layout if not self.tile else f'Winograd F({self.tile}x{self.tile})'} by {self.lanes}")
+            names = {"dot": "dot products", "packed": "packed"}
+            name = names.get(self.layout, f"Winograd F({self.tile}x{self.tile})")
+            words.append(f"{name} by {self.lanes}")
         return ", ".join(words)
 
 

@@ -34,6 +34,8 @@ def conv2d(data: te.Tensor, weight: te.Tensor, window: Window, form: WeightForm,
     """Return the convolution of `data` (NHWC) with a filter in `form`; stores `channels`."""
     if form.tile:
         wide = winograd_conv2d(data, weight, window.padding, form.tile, form.lanes)
+    elif form.layout == "dot":
+        wide = _dot_conv2d(data, weight, window)
     elif form.layout == "packed":
         wide = _packed_conv2d(data, weight, window, form.lanes)
     else:
@@ -68,6 +70,39 @@ def _packed_conv2d(data: te.Tensor, weight: te.Tensor, window: Window, lanes: in
     )
 
 
+def _dot_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
+    """Return the integer convolution with a filter that lies as dot product instructions take it."""
+    top, left, bottom, right = window.padding
+    tiles, rows, columns, depth, lanes, pairs = (int(extent) for extent in weight.shape)
+    padded = data
+    missing = depth * pairs - int(data.shape[-1])
+    if any(window.padding) or missing:
+        padded = topi.nn.pad(data, [0, top, left, 0], [0, bottom, right, missing], _zero(data), name="pad_temp")
+    (down, across), (row_step, column_step) = window.strides, window.dilation
+    batch, height, width, _ = (int(extent) for extent in padded.shape)
+    y, x = te.reduce_axis((0, rows), name="ry"), te.reduce_axis((0, columns), name="rx")
+    c, pair = te.reduce_axis((0, depth), name="rc"), te.reduce_axis((0, pairs), name="rp")
+    shape = (
+        batch,
+        (height - (rows - 1) * row_step - 1) // down + 1,
+        (width - (columns - 1) * column_step - 1) // across + 1,
+        tiles * lanes,
+    )
+    return te.compute(
+        shape,
+        lambda n, h, w, o: te.sum(
+            padded[n, h * down + y * row_step, w * across + x * column_step, c * pairs + pair].astype("int32")
+            * weight[o // lanes, y, x, c, o % lanes, pair].astype("int32"),
+            axis=[y, x, c, pair],
+        ),
+        name="conv2d_dot",
+    )
+
+
+def _zero(data: te.Tensor) -> ir.Expr:
+    return tirx.const(0, data.dtype)
+
+
 def depthwise(data: te.Tensor, weight: te.Tensor, window: Window, channels: int) -> te.Tensor:
     """Return the depthwise convolution with a wider filter: the stage that pads the image widens the input too."""
     wide = int(weight.shape[-1])
@@ -79,6 +114,8 @@ def depthwise(data: te.Tensor, weight: te.Tensor, window: Window, channels: int)
 
 def matmul(data: te.Tensor, weight: te.Tensor, form: WeightForm, channels: int) -> te.Tensor:
     """Return the product of `data` with a matrix in `form`; stores `channels` columns."""
+    if form.layout == "dot":
+        return _crop(_dot_matmul(data, weight), channels)
     packed = form.layout == "packed"
     depth = te.reduce_axis((0, int(weight.shape[1 if packed else 0])), name="k")
     columns = int(weight.shape[0]) * form.lanes if packed else int(weight.shape[1])
@@ -92,3 +129,21 @@ def matmul(data: te.Tensor, weight: te.Tensor, form: WeightForm, channels: int) 
         name="matmul_packed" if packed else "matmul",
     )
     return _crop(wide, channels)
+
+
+def _dot_matmul(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
+    tiles, depth, lanes, pairs = (int(extent) for extent in weight.shape)
+    missing = depth * pairs - int(data.shape[-1])
+    padded = data
+    if missing:
+        padded = topi.nn.pad(data, [0] * len(data.shape), [0] * (len(data.shape) - 1) + [missing], _zero(data))
+    c, pair = te.reduce_axis((0, depth), name="k"), te.reduce_axis((0, pairs), name="kp")
+    return te.compute(
+        [*data.shape[:-1], tiles * lanes],
+        lambda *index: te.sum(
+            padded[(*index[:-1], c * pairs + pair)].astype("int32")
+            * weight[index[-1] // lanes, c, index[-1] % lanes, pair].astype("int32"),
+            axis=[c, pair],
+        ),
+        name="matmul_dot",
+    )

@@ -90,6 +90,10 @@ class RecipeError(TvmPruneError, ValueError):
     """A recipe does not fit the model or is corrupt."""
 
 
+class QuantizationError(TvmPruneError, ValueError):
+    """A model cannot be brought to integers: no calibration data, values that are not finite, a sum that overflows."""
+
+
 class WeightsError(TvmPruneError, ValueError):
     """A weights file does not fit the model or is corrupt."""
 

@@ -5,21 +5,39 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-__all__ = ["CompressedModel", "Scheme"]
+__all__ = ["CompressedModel", "Scheme", "StoredAs"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scheme:
-    """Number format of one layer's weights and activations. Only float32 exists so far."""
+    """Number format of one layer's weights and activations: float32 both, or int8 weights and uint8 activations."""
 
     weights: str = "float32"
     activations: str = "float32"
 
+    @property
+    def integer(self) -> bool:
+        """Whether the layer computes with integers."""
+        return self.weights == "int8" and self.activations == "uint8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredAs:
+    """How the integers 0..255 stand for a tensor: x = scale * (integer - zero_point)."""
+
+    scale: float
+    zero_point: int
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedModel:
-    """A torch module in eval mode, the inputs it is traced with, and the precision of each layer (absent = float32)."""
+    """A torch module in eval mode, the inputs it is traced with, and its number formats.
+
+    `precision` holds the scheme of each layer (absent = float32), `stored` how the tensors that its integer layers read
+    are kept, by the name of the node that makes them in the traced graph (graph/stored_tensors.py).
+    """
 
     module: nn.Module
     example_inputs: tuple[torch.Tensor, ...]
     precision: dict[str, Scheme] = field(default_factory=dict)
+    stored: dict[str, StoredAs] = field(default_factory=dict)

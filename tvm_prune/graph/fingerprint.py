@@ -38,6 +38,9 @@ def fingerprint(model: CompressedModel) -> str:
         "inputs": [_described(value) for value in model.example_inputs],
         "calls": _calls(model),
     }
+    if model.stored:
+        # What a zero point adds is a part of the code.
+        content["stored"] = {name: how.zero_point != 0 for name, how in model.stored.items()}
     return _digest(content)
 
 

@@ -21,7 +21,7 @@ from relay_passes.overlap_tails import OverlapTails
 from relay_passes.pipeline import executable_passes
 from relay_passes.vector_math import register_vector_math
 from tvm_prune.codec import decode
-from tvm_prune.oracle.spaces import points
+from tvm_prune.oracle.spaces import dot_product, points
 from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.worker_process import Emit
@@ -31,6 +31,7 @@ __all__ = ["FUNCTIONS"]
 _log = logging.getLogger(__name__)
 
 register_vector_math()
+dot_product.register()
 
 
 def build_task(arguments: Any, emit: Emit) -> Any:

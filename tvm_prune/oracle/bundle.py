@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tvm_prune.graph.compressed import CompressedModel
     from tvm_prune.oracle.compiler import CompilerOracle
 
-__all__ = ["Bundle", "Port", "export_bundle", "load_bundle", "run_bundle"]
+__all__ = ["Bundle", "Port", "export_bundle", "load_bundle", "open_bundle", "run_bundle"]
+
+Runner = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 FORMAT = 1
 _ABOUT = "bundle.json"
@@ -118,8 +120,11 @@ def run_bundle(folder: Path | str, inputs: Sequence[np.ndarray]) -> list[np.ndar
 
     Raises InputShapeError for inputs that do not fit, ModelError or ToolchainError when it cannot be loaded.
     """
-    folder = Path(folder)
-    bundle = load_bundle(folder)
+    _check(load_bundle(Path(folder)), inputs)
+    return open_bundle(folder)(inputs)
+
+
+def _check(bundle: Bundle, inputs: Sequence[np.ndarray]) -> None:
     if len(inputs) != len(bundle.inputs):
         raise InputShapeError(f"the bundle takes {len(bundle.inputs)} inputs, {len(inputs)} were given")
     for number, (array, port) in enumerate(zip(inputs, bundle.inputs, strict=True)):
@@ -127,6 +132,12 @@ def run_bundle(folder: Path | str, inputs: Sequence[np.ndarray]) -> list[np.ndar
             raise InputShapeError(
                 f"input {number} has shape {list(array.shape)}, the bundle was compiled for {list(port.shape)}"
             )
+
+
+def open_bundle(folder: Path | str) -> Runner:
+    """Return a function of the bundle's inputs to its outputs, loaded once for many calls; else as `run_bundle`."""
+    folder = Path(folder)
+    bundle = load_bundle(folder)
     os.environ.setdefault("TVM_NUM_THREADS", str(bundle.target.threads))
     import sys
 
@@ -147,7 +158,12 @@ def run_bundle(folder: Path | str, inputs: Sequence[np.ndarray]) -> list[np.ndar
     finally:
         if hidden:
             sys.modules.pop("torch", None)
-    outputs = main(
-        *(tvm.runtime.tensor(array.astype(port.dtype)) for array, port in zip(inputs, bundle.inputs, strict=True))
-    )
-    return [outputs.numpy()] if hasattr(outputs, "numpy") else [output.numpy() for output in outputs]
+
+    def call(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        _check(bundle, inputs)
+        outputs = main(
+            *(tvm.runtime.tensor(array.astype(port.dtype)) for array, port in zip(inputs, bundle.inputs, strict=True))
+        )
+        return [outputs.numpy()] if hasattr(outputs, "numpy") else [output.numpy() for output in outputs]
+
+    return call

@@ -23,6 +23,13 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
         return
     channels, lanes = anatomy.channels, target.lanes
     counts = (None, *_padded_counts(channels, target))
+    if anatomy.integer:
+        # Other instructions take as long for integers as for floats.
+        if anatomy.kind == "conv2d" and target.dot_product:
+            for count in (None, -(-channels // lanes) * lanes):
+                if (count or channels) % lanes == 0 and count != channels:
+                    yield WeightForm(count, "dot", lanes)
+        return
     for count in counts[1:]:
         yield WeightForm(channels=count)
     if anatomy.kind == "depthwise":
@@ -55,6 +62,8 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
 
 def plain_pays(anatomy: Anatomy, target: Target) -> bool:
     """Whether the plain weight may be the fastest: not where padding it at least halves the registers it fills."""
+    if anatomy.integer and anatomy.kind == "conv2d" and target.dot_product:
+        return False
     counts = _padded_counts(anatomy.channels, target) if anatomy.kind in ("conv2d", "depthwise", "dense") else ()
     least = min((_registers(count, target.lanes) for count in counts), default=math.inf)
     return 2 * least > _registers(anatomy.channels, target.lanes) if counts else True

@@ -15,6 +15,7 @@ from relay_passes.weight_form import WeightForm
 from tvm_prune.errors import ExportError, InputShapeError, UnlinkedLayerError, UnsupportedOperatorError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fold import fold_batchnorm
+from tvm_prune.graph.stored_tensors import rounding_graph, traced_graph
 
 __all__ = ["Lowered", "Site", "lower", "lower_alike"]
 
@@ -82,9 +83,15 @@ def lower(model: CompressedModel) -> Lowered:
     """
     from tvm import relax
 
+    from relay_passes.integer_arrays import integer_array
+    from relay_passes.integer_graph import IntegerGraph
     from relay_passes.pipeline import graph_passes
 
-    module = fold_batchnorm(model.module, model.example_inputs)
+    integers = [layer for layer, scheme in model.precision.items() if scheme.integer]
+    if integers:
+        module: nn.Module = rounding_graph(traced_graph(model), integers, model.stored, weights=False)
+    else:
+        module = fold_batchnorm(model.module, model.example_inputs)
     program = export(module, model.example_inputs)
     detached, params = relax.frontend.detach_params(_imported(program))
     count = int(detached["main"].attrs["num_input"])
@@ -99,10 +106,15 @@ def lower(model: CompressedModel) -> Lowered:
         for name, owner in owners.items()
         if owner.rpartition(".")[0] in layer_of and owner.rpartition(".")[2] in ("weight", "bias")
     }
+    if integers:
+        weights = [name for name, layer in placeholders.items() if layer in integers and state[name].ndim > 1]
+        passed = IntegerGraph(weights)
+        detached = passed(detached)  # type: ignore[operator]  # the decorator makes it a pass
+        state = {**state, **{name: integer_array(made, state) for name, made in passed.arrays.items()}}
     lowered = Lowered(
         graph=graph_passes()(detached),
         placeholders=placeholders,
-        owners={name: owners[name] for name in state},
+        owners={name: owners[name] for name in state if name in owners},
         state=state,
         inputs=_arrays(model),
     )
@@ -117,6 +129,8 @@ def lower_alike(model: CompressedModel, known: Lowered) -> Lowered | None:
     """
     from relay_passes.resize_channels import CannotResize, resize_channels
 
+    if model.stored:
+        return None
     folded = fold_batchnorm(model.module, model.example_inputs)
     tensors = {
         **dict(folded.named_parameters(remove_duplicate=False)),
@@ -150,11 +164,27 @@ def _imported(program: torch.export.ExportedProgram) -> Any:
         targets = " ".join(str(node.target) for node in program.graph.nodes if node.op == "call_function")
         if not any(name in targets for name in _MISREAD):
             with contextlib.suppress(*refused):
-                return from_exported_program(program, keep_params_as_input=True, run_ep_decomposition=False)
+                return from_exported_program(
+                    program, keep_params_as_input=True, run_ep_decomposition=False, custom_convert_map=_OWN
+                )
         try:
-            return from_exported_program(program, keep_params_as_input=True)
+            return from_exported_program(program, keep_params_as_input=True, custom_convert_map=_OWN)
         except refused as error:
             raise UnsupportedOperatorError(_operator_text(error)) from error
+
+
+def _stored(node: torch.fx.Node, importer: Any) -> Any:
+    """Convert graph/integer_ops.stored: relay_passes/integer_graph.py reads the pair of operators that it becomes."""
+    from tvm import relax
+
+    value, scale, zero_point = importer.retrieve_args(node)
+    how = relax.const(scale, "float32"), relax.const(zero_point, "uint8")
+    return importer.block_builder.emit(
+        relax.op.dequantize(importer.block_builder.emit(relax.op.quantize(value, *how, out_dtype="uint8")), *how)
+    )
+
+
+_OWN = {"stored.default": _stored}
 
 
 def export(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:

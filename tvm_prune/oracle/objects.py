@@ -14,6 +14,7 @@ from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.object_cache import ObjectCache
 from tvm_prune.oracle.records import Record
+from tvm_prune.oracle.spaces import dot_product
 from tvm_prune.oracle.symbol import program_symbol
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel
@@ -32,6 +33,7 @@ def scheduled(found: Kernel, record: Record) -> Any:
     from tvm.s_tir import Schedule
     from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 
+    dot_product.register()
     workload = Workload(tvm.IRModule({"main": found.function}))
     schedule = Schedule(workload.mod)
     try:

@@ -26,6 +26,8 @@ _KEPT = 24
 _WIDER_PAYS = 0.99
 # Sums further apart than that need no contest: a machine that changes its speed is not that far off.
 _CLOSE = 0.25
+# Channels are rounded up to multiples of these parts of a vector.
+_PARTS_OF_VECTORS = (4, 2, 1)
 # Vectors of fewer elements than that are not worth filling.
 _LEAST_LANES = 4
 
@@ -130,7 +132,8 @@ class Preparer:
         try:
             fresh = lower(model) if traced else self._lower(model)
             drafts = [Draft(fresh, task_graph(fresh, self._target))]
-            for multiple in (self._target.lanes // 2, self._target.lanes):
+            for part in _PARTS_OF_VECTORS:
+                multiple = self._target.lanes // part
                 wider = widened(fresh, multiple) if multiple >= _LEAST_LANES else None
                 if wider is not None and wider[0].shapes not in [draft.lowered.shapes for draft in drafts]:
                     drafts.append(Draft(wider[0], task_graph(wider[0], self._target), wider[1]))
@@ -139,6 +142,8 @@ class Preparer:
             return Failure(stage="lower", message=str(error))
 
     def _lower(self, model: CompressedModel) -> Lowered:
+        if model.stored:
+            return lower(model)
         kin = family(model)
         alike = lower_alike(model, self._first[kin]) if kin in self._first else None
         if alike is not None:

@@ -78,6 +78,10 @@ def random_buffer(shape: Sequence[int], dtype: str) -> Any:
     generator = np.random.default_rng(0)
     if dtype.startswith("float"):
         array = generator.standard_normal(shape).astype(dtype)
+    elif dtype in ("int8", "uint8"):
+        # Activations and weights of integer networks; wider integers may be indices.
+        bounds = np.iinfo(dtype)
+        array = generator.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
     else:
         array = generator.integers(0, 2, shape).astype(dtype)
     return tvm.runtime.tensor(array)

@@ -125,7 +125,7 @@ def disagreeing(arguments: Any, emit: Emit) -> list[str]:
 
     def output(kernel: Any) -> np.ndarray:
         # What a kernel does not write must not look like another's result.
-        buffer = tvm.runtime.tensor(np.full(shape, np.nan if dtype.startswith("float") else -1, dtype))
+        buffer = tvm.runtime.tensor(np.full(shape, np.nan if dtype.startswith("float") else np.iinfo(dtype).max, dtype))
         kernel(*inputs, buffer)
         return np.asarray(buffer.numpy())
 

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tvm_prune.codec import STRICT, decode, encode
@@ -45,6 +46,11 @@ class Target:
     def lanes(self) -> int:
         """Float32 elements of one vector."""
         return self.vector_bits // 32
+
+    @property
+    def dot_product(self) -> str:
+        """Which instruction multiplies and adds four pairs of bytes in each lane: "vnni", or "" for none."""
+        return "vnni" if self.vector_bits == 512 and _has(self.to_tvm(), "avx512vnni") else ""
 
     @property
     def registers(self) -> int:
@@ -132,6 +138,14 @@ class Target:
         if self.triple:
             fields["mtriple"] = self.triple
         return tvm.target.Target(fields)
+
+
+@lru_cache
+def _has(target: Any, feature: str) -> bool:
+    """Whether LLVM knows `feature` of a tvm target of this machine's kind."""
+    import tvm
+
+    return bool(tvm.get_global_func("target.llvm_cpu_has_feature")(feature, target))
 
 
 def usable_cores() -> int:

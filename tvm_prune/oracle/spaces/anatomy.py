@@ -14,9 +14,12 @@ _ANCHORS = {
     "group_conv2d_nhwc": "grouped",
     "matmul": "dense",
     "matmul_packed": "dense",
+    "conv2d_dot": "conv2d",
+    "matmul_dot": "dense",
 }
 
 
+_DOT = ("conv2d_dot", "matmul_dot")
 _PLAIN = ("conv2d_nhwc", "group_conv2d_nhwc", "matmul")
 # Loops of a convolution's anchor, and the axis of the input that each moves over: rows, columns, kernel rows, columns.
 _WINDOW = ((1, 1), (2, 2), (4, 1), (5, 2))
@@ -30,7 +33,8 @@ class Anatomy:
     `computed_channels` those computed (more when the kernel pads them); both are 0 for other. `packed` are the lanes of
     a packed weight (0 = plain). `stride` is that of the rows of a convolution (1 for the rest); `adjacent` says that
     its window moves by one pixel and reads neighbours: stride and dilation 1 in both directions; `border` that the
-    image is padded before (without padding that stage is a mere copy).
+    image is padded before (without padding that stage is a mere copy). `integer` says that the data are integers, `dot`
+    that the last of the loops are the pairs that a dot product instruction takes.
     """
 
     kind: str
@@ -44,6 +48,13 @@ class Anatomy:
     stride: int = 1
     adjacent: bool = False
     border: bool = False
+    integer: bool = False
+    dot: bool = False
+
+    @property
+    def depth(self) -> int:
+        """Products of one output in one place of the window; 1 where there is no anchor."""
+        return self.extents[-1] * (self.extents[-2] if self.dot else 1) if self.extents else 1
 
 
 def dissect(function: Any) -> Anatomy:
@@ -74,10 +85,12 @@ def dissect(function: Any) -> Anatomy:
         extents,
         channels,
         computed,
-        packed=0 if names[place] in _PLAIN else int(weight.shape[-1]),
+        packed=0 if names[place] in _PLAIN else int(weight.shape[-2 if names[place] in _DOT else -1]),
         stride=_step(anchor, 1, 1) if moves else 1,
         adjacent=moves and all(_step(anchor, loop, axis) == 1 for loop, axis in _WINDOW if extents[loop] > 1),
         border=any(_shape(schedule.get(block)) != [int(extent) for extent in data.shape] for block in blocks[:place]),
+        integer=str(data.dtype) in ("int8", "uint8"),
+        dot=names[place] in _DOT,
     )
 
 

@@ -27,6 +27,7 @@ from itertools import product
 from typing import Any
 
 from tvm_prune.oracle.program import Axis, Program
+from tvm_prune.oracle.spaces import dot_product
 from tvm_prune.oracle.spaces.anatomy import Anatomy
 from tvm_prune.oracle.spaces.candidate import Point, copy_border, divisors
 from tvm_prune.oracle.target import Target
@@ -39,6 +40,8 @@ KINDS = ("conv2d", "grouped", "depthwise")
 
 # Multiply-accumulates under which one thread can win: waking the second costs about 2 us.
 _SERIAL_MACS = 600_000
+# How many times as many of them an instruction for dot products does in that time.
+_DOT_SPEED = 4
 # Points that are expected to take so many times the best one's time are not tried.
 _WORTH_TRYING = 1.5
 
@@ -87,6 +90,8 @@ def _choices(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Choic
     for extent in reduction:
         macs *= extent
     borders = ("inline", "copied") if anatomy.border else ("inline",)
+    if anatomy.dot and anatomy.before:
+        borders = ("copied",)  # an instruction takes its bytes as they lie in memory
     for lanes, vectors, rows, columns in _tiles(function, anatomy, target):
         shares = []
         if target.threads == 1:
@@ -99,7 +104,7 @@ def _choices(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Choic
                 shares.append("channels")
             if not shares:
                 shares.append("items")
-            if macs <= _SERIAL_MACS:
+            if macs <= _SERIAL_MACS * (_DOT_SPEED if anatomy.dot else 1):
                 shares.append("serial")
         for share, border in product(shares, borders):
             for order in _orders(anatomy, share, exact, batch * height // rows):
@@ -148,7 +153,7 @@ def _expected(choice: _Choice, anatomy: Anatomy, target: Target) -> float:
 
 
 def _program(anatomy: Anatomy, target: Target, choice: _Choice) -> Program:
-    batch, height, width, wide, *reduction = anatomy.extents
+    batch, height, width, wide, *_ = anatomy.extents
     lanes, vectors, rows, columns = choice.lanes, choice.vectors, choice.rows, choice.columns
     tiles = wide // (vectors * lanes)
     items = batch * height // rows * (tiles if wide == anatomy.channels else 1)
@@ -161,7 +166,7 @@ def _program(anatomy: Anatomy, target: Target, choice: _Choice) -> Program:
             "out_c": Axis(extent=anatomy.channels, padded_extent=wide, factors=(tiles, vectors, lanes)),
             "h": Axis(extent=height, padded_extent=height, factors=(height // rows, rows)),
             "w": Axis(extent=width, padded_extent=width, factors=(width // columns, columns)),
-            "in_c": Axis(extent=reduction[-1], padded_extent=reduction[-1], factors=(reduction[-1],)),
+            "in_c": Axis(extent=anatomy.depth, padded_extent=anatomy.depth, factors=(anatomy.depth,)),
         },
         lanes=lanes,
         parallel=parallel,
@@ -172,9 +177,9 @@ def _program(anatomy: Anatomy, target: Target, choice: _Choice) -> Program:
 def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) -> Any:
     from tvm.s_tir import Schedule
 
-    *_, wide, _, _, _ = anatomy.extents
     lanes, vectors, rows, columns = choice.lanes, choice.vectors, choice.rows, choice.columns
-    exact = wide == anatomy.channels
+    exact = anatomy.computed_channels == anatomy.channels
+    instruction = dot_product.instruction(target, lanes) if anatomy.dot else None
     schedule = Schedule(function)
     conv = schedule.get_sblock(anatomy.anchor)
     pads = [schedule.get_sblock(name) for name in anatomy.before[-1:]]
@@ -188,7 +193,8 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) 
     channel_tile, vector, lane = schedule.split(c, [None, vectors, lanes])
     row_tile, row = schedule.split(h, [None, rows])
     column_tile, column = schedule.split(w, [None, columns])
-    within = (*inner, row, column, vector, lane)
+    pairs = [inner.pop()] if anatomy.dot else []
+    within = (*inner, row, column, vector, lane, *pairs)
     schedule.reorder(n, row_tile, column_tile, channel_tile, *within)
     tile_rows = schedule.fuse(n, row_tile)
     outer, tile_rows, channel_tile = _share(schedule, choice, target.threads, tile_rows, channel_tile)
@@ -205,7 +211,10 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) 
     if anatomy.after:
         schedule.set_scope(conv, 0, "local")
     *_, out_row, out_column, out_channel = schedule.get_loops(out)
-    schedule.vectorize(lane)
+    if instruction is None:
+        schedule.vectorize(lane)
+        for pair in pairs:
+            schedule.unroll(pair)
     for loop in (vector, column, row, out_row, out_column):
         schedule.unroll(loop)
     if exact and vectors > 1:
@@ -221,7 +230,10 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) 
         copy_border(schedule, pad, outer, target.lanes)
     if choice.share != "serial" and int(schedule.get(outer).extent) > 1:
         schedule.parallel(outer)
-    schedule.decompose_reduction(conv, inner[0])
+    start = schedule.decompose_reduction(conv, inner[0])
+    if instruction is not None:
+        schedule.vectorize(schedule.get_loops(start)[-1])
+        schedule.tensorize(lane, instruction)
     if anatomy.kind == "depthwise":
         schedule.unroll(inner[1])  # neighbours in a row share most of their inputs, which then stay in registers
     return schedule

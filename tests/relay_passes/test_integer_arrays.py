@@ -1,0 +1,63 @@
+"""The arrays of an integer graph follow from the float ones as written down."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from relay_passes.integer_arrays import SPREAD, WEIGHT_LIMIT, IntegerArray, integer_array, weight_scales
+
+FILTERS = arrays.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(3), st.just(3)),
+    elements=st.floats(-8, 8, width=32),
+)
+WEIGHT = np.array([[[[1.0]], [[-2.0]]], [[[0.5]], [[0.25]]], [[[0.0]], [[0.0]]]], np.float32)
+STATE = {"w": WEIGHT, "b": np.array([0.1, -0.3, 2.0], np.float32)}
+
+
+@given(FILTERS)
+def test_every_weight_is_within_half_a_step_of_its_integer(weight: np.ndarray) -> None:
+    integers = integer_array(IntegerArray("weight", "w"), {"w": weight})
+    scales = weight_scales(weight).reshape(-1, 1, 1, 1)
+    assert integers.dtype == np.int8
+    assert np.abs(integers.astype(int)).max() <= WEIGHT_LIMIT
+    assert (np.abs(integers * scales - weight) <= scales * 0.50001).all()
+
+
+def test_the_largest_weight_of_a_channel_is_127_and_a_channel_of_zeros_stays_zeros() -> None:
+    integers = integer_array(IntegerArray("weight", "w"), STATE)
+    assert integers.reshape(3, 2).tolist() == [[64, -127], [127, 64], [0, 0]]
+
+
+def test_a_channel_of_tiny_weights_keeps_a_scale_that_its_bias_can_be_counted_in() -> None:
+    weight = np.array([[1.0], [1e-9]], np.float32).reshape(2, 1, 1, 1)
+    scales = weight_scales(weight)
+    assert scales[1] == scales[0] / SPREAD
+    state = {"w": weight, "b": np.array([1.0, 1.0], np.float32)}
+    assert integer_array(IntegerArray("bias", "w", "b", 0.01), state)[1] == round(127 * 4096 / 0.01)
+
+
+def test_a_bias_is_counted_in_units_of_the_sums() -> None:
+    found = integer_array(IntegerArray("bias", "w", "b", source_scale=0.01), STATE)
+    units = 0.01 * weight_scales(WEIGHT).astype(np.float64)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, np.rint(STATE["b"].astype(np.float64) / units).astype(int))
+
+
+def test_what_the_zero_point_of_the_source_adds_is_taken_off_the_bias() -> None:
+    plain = integer_array(IntegerArray("bias", "w", "b", source_scale=0.01), STATE)
+    shifted = integer_array(IntegerArray("bias", "w", "b", source_scale=0.01, source_zero=3), STATE)
+    assert (plain - shifted).tolist() == [3 * (64 - 127), 3 * (127 + 64), 0]
+    none = integer_array(IntegerArray("bias", "w", None, source_zero=3), STATE)
+    assert none.tolist() == [-3 * (64 - 127), -3 * (127 + 64), 0]
+
+
+def test_multipliers_go_from_sums_to_results_and_residuals_the_other_way() -> None:
+    scales = weight_scales(WEIGHT)
+    multiplier = integer_array(IntegerArray("multiplier", "w", None, 0.02, 0, 0.5), STATE)
+    assert multiplier.dtype == np.float32
+    np.testing.assert_allclose(multiplier, 0.02 * scales / 0.5, rtol=1e-6)
+    residual = integer_array(IntegerArray("residual", "w", None, 0.02, 0, 0.5), STATE)
+    assert residual.dtype == np.int32
+    np.testing.assert_array_equal(residual, np.rint(0.5 / (0.02 * scales.astype(np.float64))))

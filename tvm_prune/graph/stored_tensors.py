@@ -1,0 +1,117 @@
+"""Which tensors an integer network keeps in memory, and the network computing with what is left of them.
+
+The traced graph of a model with folded batch norms is what both is said in: a tensor is named by the node that makes
+it. What an integer layer reads is stored; of an addition of two layers' results one is, and the other stays a sum that
+the addition is part of.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from tvm_prune.graph.compressed import CompressedModel, StoredAs
+from tvm_prune.graph.fold import fold_batchnorm
+from tvm_prune.graph.integer_ops import integer_weight, stored
+
+__all__ = ["integer_capable", "layers_of", "reference_module", "rounding_graph", "stored_nodes", "traced_graph"]
+
+_ATEN = torch.ops.aten
+_LAYERS = (_ATEN.conv2d.default, _ATEN.linear.default)
+# Operators that pick or move values: they may as well do so with integers.
+_MOVING = (
+    _ATEN.max_pool2d.default,
+    _ATEN.view.default,
+    _ATEN.reshape.default,
+    _ATEN.flatten.using_ints,
+    _ATEN.permute.default,
+    _ATEN.squeeze.dim,
+    _ATEN.dropout.default,
+)
+_ADD = (_ATEN.add.Tensor, _ATEN.add_.Tensor)
+
+
+def traced_graph(model: CompressedModel, *, any_batch: bool = False) -> fx.GraphModule:
+    """Return the model's graph of operators, batch norms folded; parameters keep their dotted names."""
+    folded = fold_batchnorm(model.module, model.example_inputs).eval()
+    inputs, shapes = model.example_inputs, None
+    if any_batch:
+        # A batch of one would be taken for a constant.
+        inputs = tuple(torch.cat([value, value]) for value in inputs)
+        shapes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
+    with torch.no_grad():
+        program = torch.export.export(folded, inputs, dynamic_shapes=shapes)
+    made = program.module(check_guards=False)
+    return fx.GraphModule(made, made.graph)  # a plain one, which can be put into eval mode and exported again
+
+
+def reference_module(model: CompressedModel, *, any_batch: bool = False) -> nn.Module:
+    """Return the torch module that the compiled model is compared with: rounded like it where it has integer layers."""
+    layers = [layer for layer, scheme in model.precision.items() if scheme.integer]
+    if not layers:
+        return model.module
+    return rounding_graph(traced_graph(model, any_batch=any_batch), layers, model.stored, weights=True).eval()
+
+
+def _layers(graph: fx.Graph) -> Iterator[tuple[fx.Node, str]]:
+    """Yield every convolution and matrix product with the name of the layer whose weight it reads."""
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target in _LAYERS:
+            weight = node.args[1]
+            if isinstance(weight, fx.Node) and weight.op == "get_attr":
+                yield node, str(weight.target).rpartition(".")[0]
+
+
+def layers_of(graph: fx.Graph) -> list[str]:
+    """Return the layers whose weights convolutions and matrix products read, in order."""
+    return list(dict.fromkeys(layer for _, layer in _layers(graph)))
+
+
+def integer_capable(graph: fx.Graph) -> list[str]:
+    """Return the layers that have an integer form: plain convolutions and matrix products."""
+    found: dict[str, bool] = {}
+    for node, layer in _layers(graph):
+        plain = bool(node.target != _ATEN.conv2d.default or len(node.args) < 7 or node.args[6] == 1)
+        found[layer] = found.get(layer, True) and plain
+    return [layer for layer, plain in found.items() if plain]
+
+
+def stored_nodes(graph: fx.Graph, layers: Collection[str]) -> list[fx.Node]:
+    """Return the nodes whose results are stored as integers, in order, if `layers` compute with integers."""
+    products = {node for node, layer in _layers(graph) if layer in layers}
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    found = {_origin(node.args[0]) for node in products}
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target in _ADD:
+            sums = [operand for operand in node.args[:2] if operand in products and operand not in found]
+            found.update(sorted(sums, key=order.__getitem__)[:-1])
+    return sorted(found, key=order.__getitem__)
+
+
+def _origin(node: Any) -> fx.Node:
+    """Return the node whose values `node` holds, moved or picked at most."""
+    while node.op == "call_function" and node.target in _MOVING:
+        node = node.args[0]
+    assert isinstance(node, fx.Node)
+    return node
+
+
+def rounding_graph(
+    graph: fx.GraphModule, layers: Collection[str], tensors: Mapping[str, StoredAs], *, weights: bool
+) -> fx.GraphModule:
+    """Round in `graph` what is stored, and with `weights` the weights of `layers`; returns the changed graph."""
+    for node in stored_nodes(graph.graph, layers):
+        how = tensors[node.name]
+        with graph.graph.inserting_after(node):
+            rounded = graph.graph.call_function(stored._opoverload, (node, how.scale, how.zero_point))
+        node.replace_all_uses_with(rounded)
+        rounded.update_arg(0, node)  # it reads the value itself
+    if weights:
+        for node, layer in list(_layers(graph.graph)):
+            if layer in layers:
+                with graph.graph.inserting_before(node):
+                    rounded = graph.graph.call_function(integer_weight, (node.args[1],))
+                node.update_arg(1, rounded)
+    graph.recompile()
+    return graph
