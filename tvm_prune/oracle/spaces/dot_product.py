@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm_prune.oracle.target import Target
 
-__all__ = ["DEPTH", "description", "instruction", "register"]
+__all__ = ["DEPTH", "description", "implementation", "instruction", "register"]
 
 # Pairs of bytes that go into one lane.
 DEPTH = 4
@@ -32,7 +32,7 @@ def register() -> None:
     for lanes in _VNNI:
         name = f"tvm_prune_dot_{lanes}_vnni"
         if TensorIntrin.get(name, allow_missing=True) is None:
-            TensorIntrin.register(name, description(lanes), _vnni(lanes))
+            TensorIntrin.register(name, description(lanes), implementation(lanes))
 
 
 def description(lanes: int) -> Any:
@@ -59,7 +59,8 @@ def description(lanes: int) -> Any:
     return _function(data, weights, sums, body)
 
 
-def _vnni(lanes: int) -> Any:
+def implementation(lanes: int) -> Any:
+    """Return the instruction of VNNI itself, of the same signature."""
     from tvm import tirx
 
     data, weights, sums = _buffers(lanes)

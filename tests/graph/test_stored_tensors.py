@@ -1,0 +1,95 @@
+"""Which tensors are stored follows from the layers that compute with integers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tvm_prune.graph.compressed import CompressedModel, Scheme, StoredAs
+from tvm_prune.graph.integer_ops import integer_weight, stored
+from tvm_prune.graph.stored_tensors import (
+    integer_capable,
+    layers_of,
+    reference_module,
+    rounding_graph,
+    stored_nodes,
+    traced_graph,
+)
+
+INT8 = Scheme(weights="int8", activations="uint8")
+
+
+class Blocks(nn.Module):
+    """A residual block with a shortcut, pooling, a depthwise layer and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.first = nn.Conv2d(4, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.shortcut = nn.Conv2d(4, 8, 1)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = torch.max_pool2d(torch.relu(self.stem(image)), 2)
+        x = torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
+        x = self.depthwise(x).mean((2, 3))
+        logits: torch.Tensor = self.head(x)
+        return logits
+
+
+@pytest.fixture
+def model() -> CompressedModel:
+    torch.manual_seed(0)
+    return CompressedModel(module=Blocks().eval(), example_inputs=(torch.randn(1, 3, 8, 8),))
+
+
+def names(model: CompressedModel, *layers: str) -> list[str]:
+    return [node.name for node in stored_nodes(traced_graph(model).graph, layers)]
+
+
+def test_layers_are_named_as_in_the_users_module(model: CompressedModel) -> None:
+    graph = traced_graph(model).graph
+    assert layers_of(graph) == ["stem", "first", "second", "shortcut", "depthwise", "head"]
+    assert integer_capable(graph) == ["stem", "first", "second", "shortcut", "head"]
+
+
+def test_what_a_layer_reads_is_stored_before_it_is_pooled(model: CompressedModel) -> None:
+    assert names(model, "stem") == ["image"]
+    assert names(model, "first") == ["relu"]
+    assert names(model, "stem", "first", "head") == ["image", "relu", "mean"]
+
+
+def test_of_two_layers_that_are_added_the_later_stays_a_sum(model: CompressedModel) -> None:
+    # second runs before shortcut.
+    assert names(model, "second", "shortcut") == ["relu", "relu_1", "conv2d_2"]
+    assert names(model, "shortcut") == ["relu"]
+
+
+def test_a_rounded_graph_rounds_those_tensors_and_weights(model: CompressedModel) -> None:
+    layers = ["stem", "first"]
+    how = {name: StoredAs(scale=0.1, zero_point=9) for name in names(model, *layers)}
+    graph = rounding_graph(traced_graph(model), layers, how, weights=True)
+    rounded = [node for node in graph.graph.nodes if node.target is stored._opoverload]
+    assert [node.args[0].name for node in rounded] == ["image", "relu"]
+    assert all(set(node.args[0].users) == {node} for node in rounded)
+    weights = [node.args[0].target for node in graph.graph.nodes if node.target is integer_weight]
+    assert weights == ["stem.weight", "first.weight"]
+
+
+def test_the_reference_of_a_rounded_model_takes_any_batch(model: CompressedModel) -> None:
+    layers = ["stem", "first"]
+    how = {name: StoredAs(scale=0.02, zero_point=120) for name in names(model, *layers)}
+    made = replace(model, precision=dict.fromkeys(layers, INT8), stored=how)
+    reference = reference_module(made, any_batch=True)
+    batch = torch.randn(7, 3, 8, 8)
+    with torch.no_grad():
+        found, exact = reference(batch), model.module(batch)
+    assert found.shape == (7, 5)
+    assert 0 < float((found - exact).abs().max()) < 0.2
+
+
+def test_the_reference_of_a_float_model_is_its_own_module(model: CompressedModel) -> None:
+    assert reference_module(model) is model.module

@@ -1,0 +1,56 @@
+"""A trained network in integers, compiled and measured for real."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.oracle.quick import BENCH, TUNING
+from tvm_prune.errors import QuantizationError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.stored_tensors import reference_module
+from tvm_prune.jobs.quantize import INT8, compiled_predictions, quantize, quantized
+from tvm_prune.models.datasets import DataSet
+from tvm_prune.models.evaluate import evaluate, predictions
+from tvm_prune.models.load import Model
+from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.oracle.target import Target
+
+
+@pytest.mark.slow
+def test_the_compiled_integers_answer_as_torch_does_and_lose_next_to_nothing(
+    lenet: Model, digits: DataSet, tmp_path: Path
+) -> None:
+    target = Target.local(threads=1)
+    with CompilerOracle(target, records_folder=tmp_path / "records", tuning=TUNING, bench=BENCH) as oracle:
+        found = quantize(lenet, digits, oracle, out=tmp_path, images=128)
+    assert found.integer_layers == ("features.0", "features.3", "classifier.0", "classifier.2", "classifier.4")
+    assert found.float_layers == ()
+    assert found.fp32 == evaluate(lenet.module, digits.test, digits)
+    assert found.fp32.correct - found.compiled.correct <= 6  # of 600
+    assert found.agreement >= 0.995
+    assert found.int8_ms > 0
+    assert found.faster.median > 0
+    # The bundle is what was scored.
+    again = compiled_predictions(tmp_path / "bundle", digits.test, digits)
+    assert int((again == digits.test.labels).sum()) == found.compiled.correct
+
+
+def test_layers_that_shall_stay_float_do(lenet: Model, digits: DataSet) -> None:
+    model = CompressedModel(module=lenet.module, example_inputs=lenet.example_inputs)
+    made = quantized(
+        model, digits.train, digits, images=70, observer="minmax", keep_float=frozenset({"features.0", "classifier.4"})
+    )
+    assert made.precision == dict.fromkeys(["features.3", "classifier.0", "classifier.2"], INT8)
+    assert made.module is lenet.module
+    rounded = predictions(reference_module(made, any_batch=True), digits.test, digits)
+    exact = predictions(lenet.module, digits.test, digits)
+    assert 0.98 < float((rounded == exact).float().mean()) <= 1.0
+
+
+def test_a_model_without_a_layer_to_quantize_is_refused(digits: DataSet) -> None:
+    depthwise = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Flatten())
+    model = CompressedModel(module=depthwise.eval(), example_inputs=(torch.randn(1, 3, 32, 32),))
+    with pytest.raises(QuantizationError, match="no layer of this model has an integer form"):
+        quantized(model, digits.train, digits, images=8, observer="mse", keep_float=frozenset())
