@@ -4,7 +4,8 @@
 
 Each model is tuned (records in OUT/records are reused), exported once, and the same export is timed on every side:
 ours against ONNX Runtime until neither is disturbed, then ours against both forms of torch. The two networks for 224
-pixels come from packages (benchmarks/real_models.py says which).
+pixels come from packages (benchmarks/real_models.py says which). With `--int8` each model is also quantized on both
+sides (benchmarks/integers.py) and timed beside ours in float32.
 """
 
 import argparse
@@ -12,7 +13,8 @@ import sys
 from typing import Any
 
 from benchmarks.document import Document, markdown_table
-from benchmarks.side import KINDS
+from benchmarks.integers import export_integers
+from benchmarks.side import INTEGER_KINDS, KINDS
 from benchmarks.sides import Sides, add_arguments
 from tvm_prune.jobs.export import export
 from tvm_prune.jobs.tune import compressed, tune
@@ -44,6 +46,19 @@ COLUMNS = {
     "max_rel_err": ".1e",
     "undisturbed": "",
 }
+INT8_COLUMNS = {
+    "model": "",
+    "precision": "",
+    "threads": "",
+    "ours_ms": ".3f",
+    "ours_fp32_ms": ".3f",
+    "ort_int8_ms": ".3f",
+    "ratio_fp32": ".3f",
+    "ratio_ort_int8": ".3f",
+    "ratio_ort_int8_p10": ".3f",
+    "ratio_ort_int8_p90": ".3f",
+    "undisturbed": "",
+}
 
 
 def _short(name: str) -> str:
@@ -57,6 +72,8 @@ def _tuned(name: str, arguments: argparse.Namespace) -> ProgramTable:
     tuning = TuneSettings(trials_per_task=arguments.trials)
     with CompilerOracle(target, records_folder=arguments.out / "records", tuning=tuning) as oracle:
         export(model, oracle, out=arguments.out / short, name=short)
+        if arguments.int8:
+            export_integers(model, oracle, folder=arguments.out / short, name=short)
         return tune(model, oracle)
 
 
@@ -82,12 +99,36 @@ def _row(place: int, name: str, table: ProgramTable, sides: Sides, arguments: ar
     }
 
 
+def _int8_row(place: int, name: str, sides: Sides, arguments: argparse.Namespace) -> dict[str, Any]:
+    kinds = ("ours", *INTEGER_KINDS)
+    reading = sides.read(place, rounds=arguments.rounds, readings=arguments.readings, kinds=kinds)
+    ratios = {"ort_int8": reading.ratio("ort_int8", "ours_int8"), "fp32": reading.ratio("ours", "ours_int8")}
+    return {
+        "model": _short(name),
+        "precision": "int8",
+        "threads": arguments.threads,
+        "ours_ms": reading.median_s("ours_int8") * 1e3,
+        "ours_fp32_ms": reading.median_s("ours") * 1e3,
+        "ort_int8_ms": reading.median_s("ort_int8") * 1e3,
+        **{
+            f"ratio_{kind}{suffix}": value
+            for kind, values in ratios.items()
+            for suffix, value in zip(("", "_p10", "_p90"), values, strict=True)
+        },
+        "undisturbed": reading.undisturbed,
+        "readings": reading.readings,
+    }
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=_MODELS, help="names or package.module:function, with commas")
+    parser.add_argument("--int8", action="store_true", help="compare int8 too")
+    parser.add_argument("--only-int8", action="store_true", help="compare nothing else")
     add_arguments(parser, out="runs/latency", rounds=20, readings=5)
     arguments = parser.parse_args()
+    arguments.int8 |= arguments.only_int8
     names = arguments.models.split(",")
     tables = []
     for name in names:
@@ -95,13 +136,19 @@ def main() -> None:
         tables.append(_tuned(name, arguments))
     print("loading every model on every side", file=sys.stderr)
     rows = []
-    with Sides(list(KINDS), [arguments.out / _short(name) for name in names], threads=arguments.threads) as sides:
+    kinds = [*(("ours",) if arguments.only_int8 else KINDS), *(INTEGER_KINDS if arguments.int8 else ())]
+    with Sides(kinds, [arguments.out / _short(name) for name in names], threads=arguments.threads) as sides:
         for place, name in enumerate(names):
             print(f"{name}: timing", file=sys.stderr)
-            rows.append(_row(place, name, tables[place], sides, arguments))
+            if not arguments.only_int8:
+                rows.append(_row(place, name, tables[place], sides, arguments))
+            if arguments.int8:
+                rows.append(_int8_row(place, name, sides, arguments))
             if arguments.json is not None:
                 Document.of(rows).write(arguments.json)
-    print(markdown_table(rows, COLUMNS))
+    for precision, columns in (("fp32", COLUMNS), ("int8", INT8_COLUMNS)):
+        if chosen := [row for row in rows if row["precision"] == precision]:
+            print(markdown_table(chosen, columns))
 
 
 if __name__ == "__main__":

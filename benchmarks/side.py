@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["KINDS"]
+__all__ = ["INTEGER_KINDS", "KINDS"]
 
 Call = Callable[[], Any]
 
@@ -41,17 +41,23 @@ def _ours(folder: Path, threads: int, inputs: list[np.ndarray]) -> Call:
     return lambda: main(*tensors)
 
 
-def _onnxruntime(folder: Path, threads: int, inputs: list[np.ndarray]) -> Call:
+def _ours_int8(folder: Path, threads: int, inputs: list[np.ndarray]) -> Call:
+    return _ours(folder / "int8", threads, inputs)
+
+
+def _onnxruntime(folder: Path, threads: int, inputs: list[np.ndarray], *, name: str = "model.onnx") -> Call:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"), sess_options=options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(folder / name), sess_options=options, providers=["CPUExecutionProvider"])
     feed = {port.name: array for port, array in zip(session.get_inputs(), inputs, strict=True)}
     return lambda: session.run(None, feed)
+
+
+def _onnxruntime_int8(folder: Path, threads: int, inputs: list[np.ndarray]) -> Call:
+    return _onnxruntime(folder, threads, inputs, name="model_int8.onnx")
 
 
 def _torch_eager(folder: Path, threads: int, inputs: list[np.ndarray], *, compiled: bool = False) -> Call:
@@ -75,6 +81,8 @@ def _torch_compile(folder: Path, threads: int, inputs: list[np.ndarray]) -> Call
 
 
 KINDS = {"ours": _ours, "ort": _onnxruntime, "torch_eager": _torch_eager, "torch_compile": _torch_compile}
+# These need what benchmarks/integers.py writes besides.
+INTEGER_KINDS = {"ours_int8": _ours_int8, "ort_int8": _onnxruntime_int8}
 
 
 def _flat(outputs: Any) -> list[float]:
@@ -91,7 +99,7 @@ def main() -> None:
     # Whatever a library prints must not come between the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    calls = [KINDS[kind](folder, threads, _random_inputs(folder)) for folder in folders]
+    calls = [{**KINDS, **INTEGER_KINDS}[kind](folder, threads, _random_inputs(folder)) for folder in folders]
     print(json.dumps({"outputs": [_flat(call()) for call in calls]}), file=answers)
     for line in sys.stdin:
         request = json.loads(line)

@@ -11,7 +11,8 @@ from tests.cli.conftest import run_process
 @pytest.mark.slow
 def test_a_bundle_and_a_report_are_written(tmp_path: Path) -> None:
     arguments = ("quantize", "lenet5", "--data", "digits", "--out", "int8")
-    ran = run_process(*arguments, "--trials-per-task", "2", "--images", "64", "--keep-float", "features.0", cwd=tmp_path)
+    options = ("--trials-per-task", "2", "--images", "64", "--keep-float", "features.0")
+    ran = run_process(*arguments, *options, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "lenet5 in integers, calibrated on 64 images" in ran.stdout
     assert "4 layers in integers, in float32: features.0." in ran.stdout

@@ -1,0 +1,63 @@
+"""Exported models in int8, ours and ONNX Runtime's, for comparisons of latency.
+
+Both are calibrated on the same noise: what a module takes does not depend on its scales.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tvm_prune.compress.calibrate import calibrate
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.stored_tensors import integer_capable, traced_graph
+from tvm_prune.jobs.quantize import INT8
+from tvm_prune.oracle.bundle import export_bundle
+from tvm_prune.oracle.compiler import CompilerOracle
+
+__all__ = ["export_integers"]
+
+_BATCHES = 8
+
+
+def _noise(model: CompressedModel) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    (example,) = model.example_inputs
+    return [torch.randn(example.shape, generator=generator) for _ in range(_BATCHES)]
+
+
+def export_integers(model: CompressedModel, oracle: CompilerOracle, *, folder: Path, name: str) -> CompressedModel:
+    """Write ``folder/int8/bundle``, and ``model_int8.onnx`` from ``model.onnx``; return the model of the bundle."""
+    layers = integer_capable(traced_graph(model).graph)
+    stored = calibrate(model, layers, _noise(model))
+    made = replace(model, precision=dict.fromkeys(layers, INT8), stored=stored)
+    export_bundle(made, folder / "int8" / "bundle", oracle=oracle, name=name)
+    _onnx(folder, [batch.numpy() for batch in _noise(model)])
+    return made
+
+
+def _onnx(folder: Path, batches: list[np.ndarray]) -> None:
+    """Let ONNX Runtime quantize its model as its documentation advises for processors with VNNI: u8 times s8, QDQ."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # to mypy, what onnxruntime has is Any
+        def __init__(self, name: str) -> None:
+            self._feeds = iter([{name: batch} for batch in batches])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self._feeds, None)
+
+    source, ready = folder / "model.onnx", folder / "model_ready.onnx"
+    quant_pre_process(str(source), str(ready))
+    quantize_static(
+        str(ready),
+        str(folder / "model_int8.onnx"),
+        Reader(onnx.load(str(source)).graph.input[0].name),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
