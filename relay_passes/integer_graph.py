@@ -41,12 +41,16 @@ class _Stored:
 
 @dataclass(frozen=True)
 class _Sum:
-    """A float value max(low, min(high, var * source.scale * scales of `weight`)); `bare`: lacks source's zero point."""
+    """A float value max(low, min(high, var * source.scale * scales of `weight`)), channels along axis 1.
+
+    `bare`: what the zero point of the source adds is still in it. `flat`: the value has no axes but the first two; the
+    others of `var` have extent 1.
+    """
 
     var: relax.Var
     weight: str
     source: _Stored
-    channel_axis: int
+    flat: bool = False
     low: float = -math.inf
     high: float = math.inf
     bare: bool = True
@@ -139,22 +143,22 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         return self._emit(relax.op.reshape(self._made[array], extents))
 
     def _wide(self, found: _Sum) -> list[int]:
-        return [extent if axis == found.channel_axis else 1 for axis, extent in enumerate(_extents(found.var))]
+        return [extent if axis == 1 else 1 for axis, extent in enumerate(_extents(found.var))]
 
     def _product(self, name: str, call: relax.Call, source: _Stored) -> _Sum | None:
         weight, view = self._views.get(call.args[1], (call.args[1], None))
-        if weight not in self._weights:
+        if weight not in self._weights or (name == "matmul" and not _is_linear(source, view)):
             return None
         integers = self._weights[weight]
         if integers.name not in self.arrays:
             self.arrays[integers.name] = IntegerArray("weight", weight.name)
             self.params.append(integers)
         if name == "matmul":
-            matrix = integers
-            if view is not None:
-                matrix = self._emit(relax.Call(view.op, [integers, *view.args[1:]], view.attrs))
-            product = relax.op.matmul(source.var, matrix, out_dtype=_SUM)
-            return _Sum(self._emit(product), weight.name, source, len(call.ty.shape) - 1)
+            # A convolution of one pixel: there are instructions for it, and kernels.
+            data = self._emit(relax.op.reshape(source.var, [*_extents(source.var), 1, 1]))
+            kernel = self._emit(relax.op.reshape(integers, [*_extents(integers), 1, 1]))
+            product = self._emit(relax.op.nn.conv2d(data, kernel, out_dtype=_SUM))
+            return _Sum(product, weight.name, source, flat=True)
         attrs, data = call.attrs, source.var
         padding = [int(width) for width in attrs.padding]
         if source.zero and any(padding):
@@ -173,7 +177,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
             kernel_layout=attrs.kernel_layout,
             out_dtype=_SUM,
         )
-        return _Sum(self._emit(product), weight.name, source, 1)
+        return _Sum(self._emit(product), weight.name, source)
 
     def _complete(self, found: _Sum, bias: str | None = None) -> _Sum:
         """Return the sum with a bias, and without what the zero point of its source has added."""
@@ -193,13 +197,15 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
             if bias in self._biases and found.bare:
                 return self._complete(found, bias.name)
             stored = self._meanings.get(other)
-            if isinstance(stored, _Stored) and _extents(found.var) == _extents(stored.var):
+            if isinstance(stored, _Stored) and _extents(call) == _extents(stored.var):
                 return self._residual(self._complete(found), stored)
         return None
 
     def _residual(self, found: _Sum, stored: _Stored) -> _Sum:
         array = IntegerArray("residual", found.weight, None, found.source.scale, 0, stored.scale)
         value = self._emit(relax.op.astype(stored.var, _SUM))
+        if found.flat:
+            value = self._emit(relax.op.reshape(value, _extents(found.var)))
         if stored.zero:
             value = self._emit(relax.op.subtract(value, _number(stored.zero, value)))
         scaled = self._emit(relax.op.multiply(value, self._array(array, self._wide(found))))
@@ -220,6 +226,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         made = _Stored(call.args[0], scale, int(zero))
         value = call.args[0]
         meaning = self._meanings.get(value)
+        flat = isinstance(meaning, _Sum) and meaning.flat
         if isinstance(meaning, _Stored) and (meaning.scale, meaning.zero) == (made.scale, made.zero):
             return meaning
         low, high = float(-made.zero), float(_MOST - made.zero)
@@ -234,7 +241,11 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
             scaled = self._emit(relax.op.multiply(value, _number(1 / scale, value)))
         clipped = self._emit(relax.op.clip(scaled, low, high))
         raised = self._emit(relax.op.add(clipped, _number(made.zero + 0.5, clipped)))
-        return replace(made, var=self._emit(relax.op.astype(raised, STORED)))
+        integers = self._emit(relax.op.astype(raised, STORED))
+        return replace(made, var=self._flattened(integers) if flat else integers)
+
+    def _flattened(self, value: relax.Var) -> relax.Var:
+        return self._emit(relax.op.reshape(value, _extents(value)[:2]))
 
     def _float(self, var: relax.Var) -> relax.Expr:
         """Return the float value of what is kept in integers, computed once."""
@@ -253,8 +264,15 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         value = self._emit(relax.op.astype(found.var, "float32"))
         value = self._emit(relax.op.multiply(value, self._array(array, self._wide(found))))
         if (found.low, found.high) == (0.0, math.inf):
-            return self._emit(relax.op.nn.relu(value))
-        return self._emit(relax.op.clip(value, found.low, found.high)) if found.clipped else value
+            value = self._emit(relax.op.nn.relu(value))
+        elif found.clipped:
+            value = self._emit(relax.op.clip(value, found.low, found.high))
+        return self._flattened(value) if found.flat else value
+
+
+def _is_linear(source: _Stored, view: Any) -> bool:
+    """Whether a product is that of rows with a transposed weight, as linear layers are."""
+    return len(_extents(source.var)) == 2 and view is not None and view.op.name == "relax.permute_dims"
 
 
 def _extents(value: Any) -> list[int]:

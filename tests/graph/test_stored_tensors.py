@@ -53,7 +53,13 @@ def names(model: CompressedModel, *layers: str) -> list[str]:
 def test_layers_are_named_as_in_the_users_module(model: CompressedModel) -> None:
     graph = traced_graph(model).graph
     assert layers_of(graph) == ["stem", "first", "second", "shortcut", "depthwise", "head"]
-    assert integer_capable(graph) == ["stem", "first", "second", "shortcut", "head"]
+    assert integer_capable(graph) == layers_of(graph)
+
+
+def test_a_convolution_of_several_groups_that_is_not_depthwise_has_no_integer_form() -> None:
+    module = nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 8, 3, groups=8))
+    grouped = CompressedModel(module=module.eval(), example_inputs=(torch.randn(1, 4, 8, 8),))
+    assert integer_capable(traced_graph(grouped).graph) == ["0", "2"]
 
 
 def test_what_a_layer_reads_is_stored_before_it_is_pooled(model: CompressedModel) -> None:

@@ -50,7 +50,7 @@ def test_layers_that_shall_stay_float_do(lenet: Model, digits: DataSet) -> None:
 
 
 def test_a_model_without_a_layer_to_quantize_is_refused(digits: DataSet) -> None:
-    depthwise = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Flatten())
-    model = CompressedModel(module=depthwise.eval(), example_inputs=(torch.randn(1, 3, 32, 32),))
+    grouped = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten())
+    model = CompressedModel(module=grouped.eval(), example_inputs=(torch.randn(1, 3, 32, 32),))
     with pytest.raises(QuantizationError, match="no layer of this model has an integer form"):
         quantized(model, digits.train, digits, images=8, observer="mse", keep_float=frozenset())

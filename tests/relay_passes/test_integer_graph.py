@@ -140,6 +140,29 @@ def test_relu6_and_pooling_stay_in_integers() -> None:
     assert kinds == ["uint8"]
 
 
+def test_a_linear_layer_is_a_convolution_of_one_pixel() -> None:
+    rows, matrix = (GENERATOR.standard_normal((extent, 7)).astype("float32") for extent in (2, 3))
+    data, weight, bias = tensor("data", 2, 7), tensor("m", 3, 7), tensor("c", 3)
+    offset = np.array([0.4, -2.0, 1.0], "float32")
+
+    def body(emit: Emit) -> Any:
+        product = emit(relax.op.matmul(stored(emit, data, SOURCE), emit(relax.op.permute_dims(weight))))
+        return stored(emit, emit(relax.op.nn.relu(emit(relax.op.add(product, bias)))), POSITIVE)
+
+    passed = IntegerGraph("m")
+    changed = passed(graph([data], [weight, bias], body))  # type: ignore[operator]
+    state = {"m": matrix, "c": offset}
+    values = [integer_array(passed.arrays[var.name], state) for var in changed["main"].params[1:]]
+    scales = weight_scales(matrix)
+    unit = float(np.float32(SOURCE[0])) * scales.astype(np.float64)
+    sums = (quantized(rows, SOURCE).astype(int) - SOURCE[1]) @ np.rint(matrix / scales[:, None]).astype(int).T
+    sums = sums + np.rint(offset / unit).astype(int)
+    factor = np.asarray(unit / float(np.float32(POSITIVE[0])), np.float32)
+    expected = rounded(sums[:, :, None, None], factor, 0, low=0.0)[:, :, 0, 0]
+    np.testing.assert_array_equal(run(changed, rows, *values)[0], as_float(expected, POSITIVE))
+    assert "matmul" not in operators(changed)
+
+
 def test_an_operator_without_an_integer_form_reads_floats() -> None:
     def body(emit: Emit, data: Any, given: dict[str, Any]) -> Any:
         return emit(relax.op.sigmoid(conv(emit, stored(emit, data, SOURCE), given["w"])))

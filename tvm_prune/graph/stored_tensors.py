@@ -69,12 +69,13 @@ def layers_of(graph: fx.Graph) -> list[str]:
 
 
 def integer_capable(graph: fx.Graph) -> list[str]:
-    """Return the layers that have an integer form: plain convolutions and matrix products."""
+    """Return the layers that have an integer form: all but convolutions of several groups that are not depthwise."""
     found: dict[str, bool] = {}
     for node, layer in _layers(graph):
-        plain = bool(node.target != _ATEN.conv2d.default or len(node.args) < 7 or node.args[6] == 1)
-        found[layer] = found.get(layer, True) and plain
-    return [layer for layer, plain in found.items() if plain]
+        groups = node.args[6] if node.target == _ATEN.conv2d.default and len(node.args) > 6 else 1
+        depthwise = groups == node.args[0].meta["val"].shape[1] == node.args[1].meta["val"].shape[0]
+        found[layer] = found.get(layer, True) and (groups == 1 or depthwise)
+    return [layer for layer, capable in found.items() if capable]
 
 
 def stored_nodes(graph: fx.Graph, layers: Collection[str]) -> list[fx.Node]:

@@ -75,7 +75,7 @@ def quantized(
     graph = traced_graph(model)
     layers = [layer for layer in integer_capable(graph.graph) if layer not in keep_float]
     if not layers:
-        raise QuantizationError("no layer of this model has an integer form: convolutions without groups have one")
+        raise QuantizationError("no layer of this model has an integer form: linear layers and convolutions do, of one group or depthwise")
     count = min(images, len(split))
     batches = [normalised(split.images[start : min(start + _BATCH, count)], data) for start in range(0, count, _BATCH)]
     stored = calibrate(model, layers, batches, observer=observer)

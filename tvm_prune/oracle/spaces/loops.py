@@ -1,7 +1,8 @@
 """Program space of everything without a weighted anchor: pooling, means, transposes, element-wise leftovers.
 
 Element-wise producers are inlined; every block that stays gets its last spatial loop innermost and vectorised; the
-outer spatial loops run in parallel or on one thread.
+outer spatial loops run in parallel or on one thread. Where the last loop is over a few channels only, "columns"
+vectorises the one before: what brings an image of three planes to three channels a pixel reads whole vectors then.
 """
 
 import math
@@ -17,9 +18,11 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "loops"
-VERSION = 2
+VERSION = 3
 KINDS = ("other",)
 
+# Channels that are no vector worth the name: an image's three.
+_FEW = 4
 # Elements under which a second thread cannot pay.
 _SERIAL_ELEMENTS = 16_384
 
@@ -28,6 +31,8 @@ def points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Point]:
     """Yield the plain, the vectorised and the parallel form of `function`."""
     extents = [int(extent) for extent in function.params[-1].shape]
     variants = ["plain", "vector"]
+    if len(extents) > 2 and extents[-1] <= _FEW and extents[-2] >= target.lanes:
+        variants.append("columns")
     if target.threads > 1 and math.prod(extents) > _SERIAL_ELEMENTS // 4:
         variants.append("parallel")
     for variant in variants:
@@ -36,14 +41,15 @@ def points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Point]:
 
 def _program(extents: list[int], target: Target, variant: str) -> Program:
     width = extents[-1] if extents else 1
-    lanes = 1 if variant == "plain" else divisors(width, at_most=4 * target.lanes)[-1]
+    lanes = 1 if variant in ("plain", "columns") else divisors(width, at_most=4 * target.lanes)[-1]
+    parallel = {"parallel": math.prod(extents) // lanes, "columns": math.prod(extents[:-2])}.get(variant, 1)
     return Program(
         space=NAME,
         space_version=VERSION,
         variant=variant,
         axes={"out_c": Axis(extent=width, padded_extent=width, factors=(width // lanes, lanes))},
         lanes=lanes,
-        parallel=math.prod(extents) // lanes if variant == "parallel" else 1,
+        parallel=parallel,
         latency_s=0.0,
     )
 
@@ -58,6 +64,8 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, variant: str) -> 
         except ScheduleError:
             continue  # a reduction or an opaque block stays a stage of its own
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    if variant == "columns":
+        return _columns(schedule, blocks, target)
     for block in blocks if variant != "plain" else []:
         kinds = [int(var.iter_type) for var in schedule.get(block).iter_vars]
         loops = schedule.get_loops(block)
@@ -78,4 +86,19 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, variant: str) -> 
             schedule.parallel(fused)
         if reduction:
             schedule.decompose_reduction(block, reduction[0])
+    return schedule
+
+
+def _columns(schedule: Any, blocks: Any, target: Target) -> Any:
+    from tvm.s_tir import ScheduleError
+
+    if len(blocks) != 1:
+        raise ScheduleError("only a kernel of one stage is vectorised over its columns")
+    *rows, column, channel = schedule.get_loops(blocks[0])
+    tile, lane = schedule.split(column, [None, target.lanes])
+    schedule.reorder(*rows, tile, channel, lane)
+    schedule.vectorize(lane)
+    schedule.unroll(channel)
+    if target.threads > 1:
+        schedule.parallel(schedule.fuse(*rows))
     return schedule
