@@ -4,16 +4,28 @@ Weights are symmetric, one scale for each output channel: w = scale * integer, t
 Activations have one scale and zero point: x = scale * (integer - zero point).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-__all__ = ["SPREAD", "WEIGHT_LIMIT", "ArrayKind", "IntegerArray", "integer_array", "weight_scales"]
+__all__ = [
+    "LARGEST_SUM",
+    "SPREAD",
+    "WEIGHT_LIMIT",
+    "ArrayKind",
+    "IntegerArray",
+    "integer_array",
+    "largest_sums",
+    "weight_scales",
+]
 
 # Largest magnitude of an integer weight: -128 is left out, so that the range is symmetric.
 WEIGHT_LIMIT = 127
+# What the sums of 32 bits hold, and the largest integer of a stored tensor.
+LARGEST_SUM = 2**31 - 1
+_MOST = 255
 # How much larger than a channel's own the scale of a layer's largest channel may be.
 SPREAD = 4096
 
@@ -49,18 +61,42 @@ def weight_scales(weight: np.ndarray) -> np.ndarray:
     return np.where(largest > 0, largest / np.float32(WEIGHT_LIMIT), np.float32(1))
 
 
+def largest_sums(arrays: Iterable[IntegerArray], state: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return how large a sum of each weight's layer can get at most, whatever its inputs hold.
+
+    That is 255 times the magnitudes of a channel's weights, the largest bias, and 255 times the largest factor of what
+    is added. Below `LARGEST_SUM` no sum overflows, in whatever order it is taken.
+    """
+    found: dict[str, float] = {}
+    for made in arrays:
+        values = np.abs(_exact(made, state)).astype(np.float64)
+        if made.kind == "weight":
+            values = _MOST * values.reshape(len(values), -1).sum(axis=1)
+        elif made.kind == "residual":
+            values = _MOST * values
+        if made.kind != "multiplier":
+            found[made.weight] = found.get(made.weight, 0.0) + float(values.max())
+    return found
+
+
 def integer_array(made: IntegerArray, state: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the array; all but a weight have one entry for each output channel."""
+    kinds = {"weight": np.int8, "bias": np.int32, "residual": np.int32, "multiplier": np.float32}
+    return np.asarray(_exact(made, state), kinds[made.kind])
+
+
+def _exact(made: IntegerArray, state: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the array in float64, which holds it exactly whether its own type does or not."""
     weight = state[made.weight]
     scales = weight_scales(weight)
-    integers = np.asarray(np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1))), np.int8)
+    integers = np.asarray(np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1))), np.float64)
     if made.kind == "weight":
         return integers
     sums = np.float64(made.source_scale) * scales.astype(np.float64)
     if made.kind == "multiplier":
-        return np.asarray(sums / made.result_scale, np.float32)
+        return np.asarray(sums / made.result_scale)
     if made.kind == "residual":
-        return np.asarray(np.rint(made.result_scale / sums), np.int32)
+        return np.asarray(np.rint(made.result_scale / sums))
     bias = np.zeros(len(weight)) if made.bias is None else state[made.bias].astype(np.float64)
-    added = made.source_zero * integers.reshape(len(weight), -1).astype(np.int64).sum(axis=1)
-    return np.asarray(np.rint(bias / sums).astype(np.int64) - added, np.int32)
+    added = made.source_zero * integers.reshape(len(weight), -1).sum(axis=1)
+    return np.asarray(np.rint(bias / sums) - added)

@@ -90,7 +90,7 @@ class RecipeError(TvmPruneError, ValueError):
     """A recipe does not fit the model or is corrupt."""
 
 
-class QuantizationError(TvmPruneError, ValueError):
+class QuantizationError(ModelError):
     """A model cannot be brought to integers: no calibration data, values that are not finite, a sum that overflows."""
 
 

@@ -32,9 +32,10 @@ def test_the_compiled_integers_answer_as_torch_does_and_lose_next_to_nothing(
     assert found.agreement >= 0.995
     assert found.int8_ms > 0
     assert found.faster.median > 0
-    # The bundle is what was scored.
+    assert found.int8_bytes < 0.3 * found.fp32_bytes
     again = compiled_predictions(tmp_path / "bundle", digits.test, digits)
-    assert int((again == digits.test.labels).sum()) == found.compiled.correct
+    shipped = found.compiled if found.shipped == "int8" else found.fp32
+    assert abs(int((again == digits.test.labels).sum()) - shipped.correct) <= 1
 
 
 def test_layers_that_shall_stay_float_do(lenet: Model, digits: DataSet) -> None:

@@ -11,8 +11,14 @@ import tvm_ffi
 from torch import nn
 
 from tests.oracle.quick import LAYERS, TwoPorts, compressed, mixed
-from tvm_prune.errors import ExportError, InputShapeError, UnlinkedLayerError, UnsupportedOperatorError
-from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.errors import (
+    ExportError,
+    InputShapeError,
+    QuantizationError,
+    UnlinkedLayerError,
+    UnsupportedOperatorError,
+)
+from tvm_prune.graph.compressed import CompressedModel, Scheme, StoredAs
 from tvm_prune.graph.groups import find_groups
 from tvm_prune.graph.surgery import prune_groups
 from tvm_prune.models.load import load_model
@@ -221,3 +227,14 @@ def test_a_pruned_network_is_lowered_by_the_graph_of_its_family_as_if_it_were_tr
 def test_a_graph_that_names_channel_counts_is_no_pattern_for_others(forward: "object") -> None:
     model = compressed(Calls(forward, conv=nn.Conv2d(3, 4, 1)), IMAGE)
     assert lower_alike(model, lower(model)) is None
+
+
+def test_sums_that_may_overflow_are_refused_by_the_layers_name() -> None:
+    model = mixed()
+    with torch.no_grad():
+        model.module.second.weight.fill_(1e-30)  # type: ignore[operator, union-attr]
+    scheme = Scheme(weights="int8", activations="uint8")
+    stored = {name: StoredAs(scale=0.1, zero_point=0) for name in ("relu_1",)}
+    integer = replace(model, precision={"second": scheme}, stored=stored)
+    with pytest.raises(QuantizationError, match=r"the sums of second may reach .*--keep-float second"):
+        lower(integer)

@@ -1,11 +1,19 @@
 """The arrays of an integer graph follow from the float ones as written down."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from relay_passes.integer_arrays import SPREAD, WEIGHT_LIMIT, IntegerArray, integer_array, weight_scales
+from relay_passes.integer_arrays import (
+    LARGEST_SUM,
+    SPREAD,
+    WEIGHT_LIMIT,
+    IntegerArray,
+    integer_array,
+    largest_sums,
+    weight_scales,
+)
 
 FILTERS = arrays.arrays(
     np.float32,
@@ -36,6 +44,25 @@ def test_a_channel_of_tiny_weights_keeps_a_scale_that_its_bias_can_be_counted_in
     assert scales[1] == scales[0] / SPREAD
     state = {"w": weight, "b": np.array([1.0, 1.0], np.float32)}
     assert integer_array(IntegerArray("bias", "w", "b", 0.01), state)[1] == round(127 * 4096 / 0.01)
+
+
+@given(FILTERS, st.integers(0, 255))
+def test_no_sum_gets_larger_than_is_said(weight: np.ndarray, zero: int) -> None:
+    state = {"w": weight, "b": np.linspace(-3, 3, len(weight)).astype(np.float32)}
+    bias = IntegerArray("bias", "w", "b", source_scale=0.5, source_zero=zero)
+    residual = IntegerArray("residual", "w", None, 0.5, 0, 0.25)
+    arrays = [IntegerArray("weight", "w"), bias, residual, IntegerArray("multiplier", "w")]
+    said = largest_sums(arrays, state)["w"]
+    assume(said <= LARGEST_SUM)
+    integers = integer_array(arrays[0], state).reshape(len(weight), -1).astype(float)
+    for inputs in (np.zeros(integers.shape[1]), np.full(integers.shape[1], 255)):
+        sums = integers @ inputs + integer_array(bias, state) + 255 * integer_array(residual, state).astype(float)
+        assert np.abs(sums).max() <= said
+
+
+def test_a_bias_beyond_all_its_weights_is_more_than_a_sum_holds() -> None:
+    state = {"w": np.full((1, 1, 1, 1), 1e-30, np.float32), "b": np.ones(1, np.float32)}
+    assert largest_sums([IntegerArray("weight", "w"), IntegerArray("bias", "w", "b")], state)["w"] > LARGEST_SUM
 
 
 def test_a_bias_is_counted_in_units_of_the_sums() -> None:

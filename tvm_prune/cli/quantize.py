@@ -39,6 +39,9 @@ def quantize(
     data_dir: DataDirOption = None,
     download: DownloadOption = False,
     weights: WeightsOption = None,
+    scheme: Annotated[
+        str, typer.Option("--scheme", help="int8, or mixed: layers that are faster in float32 stay there.")
+    ] = "int8",
     images: Annotated[int, typer.Option("--images", min=1, help="Training images to calibrate on.")] = 512,
     observer: Annotated[str, typer.Option("--observer", help="minmax, percentile or mse.")] = "mse",
     keep_float: Annotated[
@@ -56,11 +59,14 @@ def quantize(
 ) -> None:
     """Quantize MODEL to int8, compile it into a bundle, and compare both with float32.
 
+    Where integers are slower on the target, the bundle is of the float network.
+
     Example: tvm-prune quantize resnet20 --weights resnet20.safetensors --data digits --out int8
     """
     from tvm_prune.codec import decode, dumps
     from tvm_prune.compress.calibrate import Observer
     from tvm_prune.files import write_atomically
+    from tvm_prune.jobs.quantize import QuantizeScheme
     from tvm_prune.jobs.quantize import quantize as quantized
 
     with Screen() as screen:
@@ -88,6 +94,7 @@ def quantize(
                 kept,
                 oracle,
                 out=out,
+                scheme=decode(QuantizeScheme, scheme),  # type: ignore[arg-type]  # a Literal is no class to mypy
                 images=images,
                 observer=decode(Observer, observer),  # type: ignore[arg-type]  # a Literal is no class to mypy
                 keep_float=frozenset(keep_float or ()),
@@ -108,7 +115,7 @@ def quantize(
         f"{ratio.median:.2f} times as fast ({ratio.median_low:.2f} to {ratio.median_high:.2f}), "
         f"{len(found.integer_layers)} layers in integers, in float32: {', '.join(found.float_layers) or 'none'}.",
         f"The compiled module and torch answer alike on {found.agreement:.2%} of {found.compiled.total} test images.",
-        f"Written: {found.bundle}, {out}/report.json.",
+        f"Written: {found.bundle} ({found.shipped}), {out}/report.json.",
     )
     title = f"{model} in integers, calibrated on {found.calibration_images} images"
     show([Sheet(title=title, columns=columns, rows=rows, notes=notes)])

@@ -73,9 +73,13 @@ def integer_capable(graph: fx.Graph) -> list[str]:
     found: dict[str, bool] = {}
     for node, layer in _layers(graph):
         groups = node.args[6] if node.target == _ATEN.conv2d.default and len(node.args) > 6 else 1
-        depthwise = groups == node.args[0].meta["val"].shape[1] == node.args[1].meta["val"].shape[0]
-        found[layer] = found.get(layer, True) and (groups == 1 or depthwise)
+        depthwise = groups == _extent(node.args[0], 1) == _extent(node.args[1], 0)
+        found[layer] = found.get(layer, True) and bool(groups == 1 or depthwise)
     return [layer for layer, capable in found.items() if capable]
+
+
+def _extent(value: Any, axis: int) -> int:
+    return int(value.meta["val"].shape[axis])
 
 
 def stored_nodes(graph: fx.Graph, layers: Collection[str]) -> list[fx.Node]:

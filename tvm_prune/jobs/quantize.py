@@ -1,12 +1,13 @@
 """Bring a network to integers after its training: calibrate, compile, and say what that has gained and cost.
 
 Accuracy is that of the compiled module on the test split, beside that of the same network rounded in torch; the speed
-is a paired comparison of the two compiled modules.
+is a paired comparison of the two compiled modules. Where integers turn out slower, the bundle is of the float network.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,8 +26,11 @@ from tvm_prune.models.load import Model
 from tvm_prune.oracle.bundle import export_bundle, open_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Failure, Ratio
+from tvm_prune.search.precision import mixed_precision
 
-__all__ = ["INT8", "Quantized", "quantize", "quantized"]
+__all__ = ["INT8", "QuantizeScheme", "Quantized", "compiled_predictions", "quantize", "quantized"]
+
+QuantizeScheme = Literal["int8", "mixed"]
 
 INT8 = Scheme(weights="int8", activations="uint8")
 _BATCH = 64
@@ -38,11 +42,12 @@ class Quantized:
 
     `integer_layers` and `float_layers` by name; scores on the test split: of the float network, of the rounded one in
     torch, of the compiled module, and on how many images the last two answer alike. `faster` is the float module's
-    latency over the integer one's.
+    latency over the integer one's; `shipped` says which of the two the bundle is. Bytes are those of all weights.
     """
 
     model: str
     data: str
+    scheme: QuantizeScheme
     observer: Observer
     calibration_images: int
     integer_layers: tuple[str, ...]
@@ -54,6 +59,9 @@ class Quantized:
     faster: Ratio
     fp32_ms: float
     int8_ms: float
+    fp32_bytes: int
+    int8_bytes: int
+    shipped: Literal["int8", "float32"]
     bundle: str
     parity_max_abs_err: float
     __pydantic_config__ = STRICT
@@ -75,7 +83,9 @@ def quantized(
     graph = traced_graph(model)
     layers = [layer for layer in integer_capable(graph.graph) if layer not in keep_float]
     if not layers:
-        raise QuantizationError("no layer of this model has an integer form: linear layers and convolutions do, of one group or depthwise")
+        raise QuantizationError(
+            "no layer of this model has an integer form: linear layers have, and convolutions of one group or depthwise"
+        )
     count = min(images, len(split))
     batches = [normalised(split.images[start : min(start + _BATCH, count)], data) for start in range(0, count, _BATCH)]
     stored = calibrate(model, layers, batches, observer=observer)
@@ -88,13 +98,15 @@ def quantize(
     oracle: CompilerOracle,
     *,
     out: Path,
+    scheme: QuantizeScheme = "int8",
     images: int = 512,
     observer: Observer = "mse",
     keep_float: frozenset[str] = frozenset(),
     watcher: Watcher | None = None,
 ) -> Quantized:
-    """Quantize `model` to int8, write its bundle to ``out/bundle`` and report.
+    """Quantize `model`, write its bundle to ``out/bundle`` and report.
 
+    Scheme "int8" brings every layer to integers that can be, "mixed" those that the network is not faster without.
     Raises QuantizationError, and ModelError or ParityError if it cannot be built.
     """
     watcher = watcher or Silent()
@@ -102,6 +114,8 @@ def quantize(
     watcher.stage("calibrate on the training split")
     made = quantized(dense, data.train, data, images=images, observer=observer, keep_float=keep_float)
     watcher.stage("tune and compile both networks")
+    if scheme == "mixed":
+        made = mixed_precision(made, oracle).model
     bundle = export_bundle(made, out / "bundle", oracle=oracle, name=model.name)
     faster = oracle.compare(made, dense)
     if isinstance(faster, Failure):
@@ -110,9 +124,14 @@ def quantize(
     fp32 = predictions(dense.module, data.test, data)
     rounded = predictions(reference_module(made, any_batch=True), data.test, data)
     compiled = compiled_predictions(out / "bundle", data.test, data)
+    slower = bool(made.stored) and faster.median < 1
+    if slower:
+        watcher.note("integers are slower than float32 on this target: the bundle is of the float network")
+        bundle = export_bundle(dense, out / "bundle", oracle=oracle, name=model.name)
     return Quantized(
         model=model.name,
         data=data.name,
+        scheme=scheme,
         observer=observer,
         calibration_images=min(images, len(data.train)),
         integer_layers=tuple(made.precision),
@@ -124,9 +143,21 @@ def quantize(
         faster=faster,
         fp32_ms=faster.candidate_s * 1e3,
         int8_ms=faster.incumbent_s * 1e3,
+        fp32_bytes=_weight_bytes(dense),
+        int8_bytes=_weight_bytes(made),
+        shipped="float32" if slower or not made.stored else "int8",
         bundle=str(out / "bundle"),
         parity_max_abs_err=bundle.parity_max_abs_err,
     )
+
+
+def _weight_bytes(model: CompressedModel) -> int:
+    """Return the bytes of all weights and biases: a weight in integers takes one each, what it is read with four."""
+    total = 0
+    for name, tensor in model.module.named_parameters():
+        integer = name.endswith(".weight") and name.removesuffix(".weight") in model.precision
+        total += tensor.numel() * (1 if integer else 4)
+    return total
 
 
 def compiled_predictions(bundle: Path, split: Split, data: DataSet) -> torch.Tensor:

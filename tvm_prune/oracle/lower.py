@@ -11,8 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from relay_passes.integer_arrays import IntegerArray
 from relay_passes.weight_form import WeightForm
-from tvm_prune.errors import ExportError, InputShapeError, UnlinkedLayerError, UnsupportedOperatorError
+from tvm_prune.errors import (
+    ExportError,
+    InputShapeError,
+    QuantizationError,
+    UnlinkedLayerError,
+    UnsupportedOperatorError,
+)
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fold import fold_batchnorm
 from tvm_prune.graph.stored_tensors import rounding_graph, traced_graph
@@ -110,6 +117,7 @@ def lower(model: CompressedModel) -> Lowered:
         weights = [name for name, layer in placeholders.items() if layer in integers and state[name].ndim > 1]
         passed = IntegerGraph(weights)
         detached = passed(detached)  # type: ignore[operator]  # the decorator makes it a pass
+        _check_sums(passed.arrays, state, placeholders)
         state = {**state, **{name: integer_array(made, state) for name, made in passed.arrays.items()}}
     lowered = Lowered(
         graph=graph_passes()(detached),
@@ -217,6 +225,18 @@ def _layer_names(module: nn.Module) -> dict[str, str]:
         if isinstance(child, _WEIGHTED):
             names[name] = first.setdefault(id(child), name)
     return names
+
+
+def _check_sums(arrays: Mapping[str, IntegerArray], state: Mapping[str, np.ndarray], layers: Mapping[str, str]) -> None:
+    """Raise QuantizationError for a layer whose integer sums might not fit 32 bits."""
+    from relay_passes.integer_arrays import LARGEST_SUM, largest_sums
+
+    for weight, largest in largest_sums(arrays.values(), state).items():
+        if largest > LARGEST_SUM:
+            raise QuantizationError(
+                f"the sums of {layers[weight]} may reach {largest:.3g}, beyond the 32 bits they have: leave the layer "
+                f"in float32 (--keep-float {layers[weight]}), or calibrate on data that use its inputs' whole range"
+            )
 
 
 def _check_links(lowered: Lowered, layer_of: dict[str, str]) -> None:
