@@ -5,7 +5,7 @@ Activations have one scale and zero point: x = scale * (integer - zero point).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,10 +26,12 @@ WEIGHT_LIMIT = 127
 # What the sums of 32 bits hold, and the largest integer of a stored tensor.
 LARGEST_SUM = 2**31 - 1
 _MOST = 255
+# Places of a factor behind the point, at most.
+_MOST_SHIFT = 16
 # How much larger than a channel's own the scale of a layer's largest channel may be.
 SPREAD = 4096
 
-ArrayKind = Literal["weight", "bias", "multiplier", "residual"]
+ArrayKind = Literal["weight", "bias", "multiplier", "residual", "residual_half", "residual_shift"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class IntegerArray:
     weight      int8: the weight in units of its scales
     bias        int32: the bias in units of source_scale * scales, less what the zero point of the source adds
     multiplier  float32: source_scale * scales / result_scale, from a sum to the units of the result
-    residual    int32: result_scale / (source_scale * scales), from the units of another tensor to those of the sum
+    residual    int32: result_scale / (source_scale * scales), from the units of another tensor to those of the sum,
+                times two to the power of residual_shift, as many places as 32 bits have room for; residual_half is
+                half of that power: (value * residual + residual_half) >> residual_shift is rounded half up
     """
 
     kind: ArrayKind
@@ -73,16 +77,20 @@ def largest_sums(arrays: Iterable[IntegerArray], state: Mapping[str, np.ndarray]
         if made.kind == "weight":
             values = _MOST * values.reshape(len(values), -1).sum(axis=1)
         elif made.kind == "residual":
-            values = _MOST * values
-        if made.kind != "multiplier":
+            # The product has 32 bits too; shifted back it is what counts.
+            product = _MOST * values + _exact(replace(made, kind="residual_half"), state)
+            values = product * np.exp2(-_exact(replace(made, kind="residual_shift"), state)) + 1
+            if float(product.max()) > LARGEST_SUM:
+                values = product
+        if made.kind in ("weight", "bias", "residual"):
             found[made.weight] = found.get(made.weight, 0.0) + float(values.max())
     return found
 
 
 def integer_array(made: IntegerArray, state: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the array; all but a weight have one entry for each output channel."""
-    kinds = {"weight": np.int8, "bias": np.int32, "residual": np.int32, "multiplier": np.float32}
-    return np.asarray(_exact(made, state), kinds[made.kind])
+    kinds: dict[str, type] = {"weight": np.int8, "multiplier": np.float32}
+    return np.asarray(_exact(made, state), kinds.get(made.kind, np.int32))
 
 
 def _exact(made: IntegerArray, state: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -95,8 +103,12 @@ def _exact(made: IntegerArray, state: Mapping[str, np.ndarray]) -> np.ndarray:
     sums = np.float64(made.source_scale) * scales.astype(np.float64)
     if made.kind == "multiplier":
         return np.asarray(sums / made.result_scale)
-    if made.kind == "residual":
-        return np.asarray(np.rint(made.result_scale / sums))
+    if made.kind.startswith("residual"):
+        factor = made.result_scale / sums
+        shift = np.clip(np.floor(np.log2(LARGEST_SUM / (_MOST + 1) / factor)), 0, _MOST_SHIFT)
+        if made.kind == "residual_shift":
+            return np.asarray(shift)
+        return np.asarray(np.floor(np.exp2(shift - 1)) if made.kind == "residual_half" else np.rint(factor * 2**shift))
     bias = np.zeros(len(weight)) if made.bias is None else state[made.bias].astype(np.float64)
     added = made.source_zero * integers.reshape(len(weight), -1).sum(axis=1)
     return np.asarray(np.rint(bias / sums) - added)

@@ -19,13 +19,14 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from relay_passes.integer_arrays import IntegerArray
+from relay_passes.integer_arrays import ArrayKind, IntegerArray
 
 __all__ = ["STORED", "IntegerGraph"]
 
 STORED = "uint8"
 _MOST = 255
 _SUM = "int32"
+_RESIDUAL: tuple[ArrayKind, ...] = ("residual", "residual_half", "residual_shift")
 # Operators that pick or move values, so that they may as well do so on integers.
 _MOVING = ("nn.max_pool2d", "reshape", "permute_dims", "flatten", "squeeze", "expand_dims")
 
@@ -202,14 +203,18 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         return None
 
     def _residual(self, found: _Sum, stored: _Stored) -> _Sum:
-        array = IntegerArray("residual", found.weight, None, found.source.scale, 0, stored.scale)
+        arrays = [
+            self._array(IntegerArray(kind, found.weight, None, found.source.scale, 0, stored.scale), self._wide(found))
+            for kind in _RESIDUAL
+        ]
         value = self._emit(relax.op.astype(stored.var, _SUM))
         if found.flat:
             value = self._emit(relax.op.reshape(value, _extents(found.var)))
         if stored.zero:
             value = self._emit(relax.op.subtract(value, _number(stored.zero, value)))
-        scaled = self._emit(relax.op.multiply(value, self._array(array, self._wide(found))))
-        return replace(found, var=self._emit(relax.op.add(found.var, scaled)))
+        for operator, array in zip((relax.op.multiply, relax.op.add, relax.op.right_shift), arrays, strict=True):
+            value = self._emit(operator(value, array))
+        return replace(found, var=self._emit(relax.op.add(found.var, value)))
 
     def _activation(self, name: str, call: relax.Call, found: _Sum) -> _Sum:
         low, high = 0.0, math.inf

@@ -26,7 +26,7 @@ ELEMENTWISE = (
     "negative",
 )
 # Of a value and a constant of one element.
-BINARY = ("add", "multiply", "subtract", "divide", "maximum", "minimum")
+BINARY = ("add", "multiply", "subtract", "divide", "maximum", "minimum", "right_shift")
 
 
 def _axes(call: relax.Call) -> list[int]:

@@ -1,7 +1,9 @@
 """A trained network in integers, compiled and measured for real."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,8 +14,10 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.stored_tensors import reference_module
 from tvm_prune.jobs.quantize import INT8, compiled_predictions, quantize, quantized
 from tvm_prune.models.datasets import DataSet
+from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.evaluate import evaluate, predictions
 from tvm_prune.models.load import Model
+from tvm_prune.oracle.bundle import export_bundle, open_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.target import Target
 
@@ -36,6 +40,22 @@ def test_the_compiled_integers_answer_as_torch_does_and_lose_next_to_nothing(
     again = compiled_predictions(tmp_path / "bundle", digits.test, digits)
     shipped = found.compiled if found.shipped == "int8" else found.fp32
     assert abs(int((again == digits.test.labels).sum()) - shipped.correct) <= 1
+
+
+@pytest.mark.slow
+def test_a_model_is_compiled_anew_where_only_its_scales_have_changed(
+    lenet: Model, digits: DataSet, tmp_path: Path
+) -> None:
+    model = CompressedModel(module=lenet.module, example_inputs=lenet.example_inputs)
+    made = quantized(model, digits.train, digits, images=64, observer="minmax", keep_float=frozenset())
+    coarse = replace(made, stored={name: replace(how, scale=8 * how.scale) for name, how in made.stored.items()})
+    target = Target.local(threads=1)
+    with CompilerOracle(target, records_folder=tmp_path / "records", tuning=TUNING, bench=BENCH) as oracle:
+        for number, each in enumerate((made, coarse)):
+            export_bundle(each, tmp_path / f"bundle{number}", oracle=oracle, name="lenet5")
+    image = normalised(digits.test.images[:1], digits).contiguous().numpy()
+    first, second = (open_bundle(tmp_path / f"bundle{number}")([image])[0] for number in (0, 1))
+    assert np.abs(first - second).max() > 0.01 * np.abs(first).max()
 
 
 def test_layers_that_shall_stay_float_do(lenet: Model, digits: DataSet) -> None:

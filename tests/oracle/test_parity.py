@@ -90,3 +90,12 @@ def test_parity_is_not_fooled_by_an_example_of_zeros(oracle: CompilerOracle, tmp
     oracle.export_library(other, library)
     with pytest.raises(ParityError, match="output 0 of the compiled module differs"):
         oracle.parity(model, library=library)
+
+
+def test_an_integer_network_may_be_as_far_off_as_rounding_has_moved_it() -> None:
+    expected, exact = [np.array([10.0, -2.0])], [np.array([10.7, -2.0])]
+    near, far = [np.array([10.6, -2.0])], [np.array([10.0, -2.8])]
+    assert worst_difference(near, expected, exact=exact) == pytest.approx(0.6)
+    assert worst_difference([np.array([10.4, -2.0])], expected, exact=expected) == pytest.approx(0.4)
+    with pytest.raises(ParityError, match=r"differs from torch by 0\.8 where it reaches 10"):
+        worst_difference(far, expected, exact=exact)

@@ -50,13 +50,14 @@ def test_a_channel_of_tiny_weights_keeps_a_scale_that_its_bias_can_be_counted_in
 def test_no_sum_gets_larger_than_is_said(weight: np.ndarray, zero: int) -> None:
     state = {"w": weight, "b": np.linspace(-3, 3, len(weight)).astype(np.float32)}
     bias = IntegerArray("bias", "w", "b", source_scale=0.5, source_zero=zero)
-    residual = IntegerArray("residual", "w", None, 0.5, 0, 0.25)
+    residual, shift = (IntegerArray(kind, "w", None, 0.5, 0, 0.25) for kind in ("residual", "residual_shift"))
     arrays = [IntegerArray("weight", "w"), bias, residual, IntegerArray("multiplier", "w")]
     said = largest_sums(arrays, state)["w"]
     assume(said <= LARGEST_SUM)
     integers = integer_array(arrays[0], state).reshape(len(weight), -1).astype(float)
     for inputs in (np.zeros(integers.shape[1]), np.full(integers.shape[1], 255)):
-        sums = integers @ inputs + integer_array(bias, state) + 255 * integer_array(residual, state).astype(float)
+        added = 255 * integer_array(residual, state).astype(float) / 2.0 ** integer_array(shift, state)
+        sums = integers @ inputs + integer_array(bias, state) + np.ceil(added)
         assert np.abs(sums).max() <= said
 
 
@@ -85,6 +86,12 @@ def test_multipliers_go_from_sums_to_results_and_residuals_the_other_way() -> No
     multiplier = integer_array(IntegerArray("multiplier", "w", None, 0.02, 0, 0.5), STATE)
     assert multiplier.dtype == np.float32
     np.testing.assert_allclose(multiplier, 0.02 * scales / 0.5, rtol=1e-6)
-    residual = integer_array(IntegerArray("residual", "w", None, 0.02, 0, 0.5), STATE)
-    assert residual.dtype == np.int32
-    np.testing.assert_array_equal(residual, np.rint(0.5 / (0.02 * scales.astype(np.float64))))
+    whole, half, shift = (
+        integer_array(IntegerArray(kind, "w", None, 0.02, 0, 0.5), STATE)
+        for kind in ("residual", "residual_half", "residual_shift")
+    )
+    assert whole.dtype == half.dtype == shift.dtype == np.int32
+    exact = 0.5 / (0.02 * scales.astype(np.float64))
+    np.testing.assert_allclose(whole / 2.0**shift, exact, rtol=1e-4)
+    np.testing.assert_array_equal(half, (1 << shift) >> 1)
+    assert (255 * whole.astype(float) + half <= LARGEST_SUM).all()

@@ -75,6 +75,15 @@ def multiplier(weight: str, source: tuple[float, int], result: tuple[float, int]
     return np.asarray(units(weight, source) / float(np.float32(result[0])), np.float32)
 
 
+def residual(integer: np.ndarray, how: tuple[float, int], weight: str, source: tuple[float, int]) -> Any:
+    """Return what a stored tensor adds to the sums of a layer."""
+    factor = float(np.float32(how[0])) / units(weight, source)
+    shift = np.clip(np.floor(np.log2((2**31 - 1) / 256 / factor)), 0, 16).astype(int)
+    whole = np.rint(factor * 2.0**shift).astype(int)
+    rows = [array.reshape(1, -1, 1, 1) for array in (whole, (1 << shift) >> 1, shift)]
+    return ((integer.astype(int) - how[1]) * rows[0] + rows[1]) >> rows[2]
+
+
 def as_float(integer: np.ndarray, how: tuple[float, int]) -> np.ndarray:
     return np.asarray((integer.astype(np.float32) - np.float32(how[1])) * np.float32(how[0]))
 
@@ -101,8 +110,7 @@ def test_a_residual_is_added_to_the_sums() -> None:
 
     changed, found = integers(made(body, "wv"))
     first = rounded(sums(quantized(IMAGE, SOURCE), "w", SOURCE), multiplier("w", SOURCE, SIGNED), SIGNED[1])
-    factor = np.rint(float(np.float32(SIGNED[0])) / units("v", SIGNED)).astype(int).reshape(1, -1, 1, 1)
-    total = sums(first, "v", SIGNED) + (first.astype(int) - SIGNED[1]) * factor
+    total = sums(first, "v", SIGNED) + residual(first, SIGNED, "v", SIGNED)
     expected = rounded(total, multiplier("v", SIGNED, SIGNED), SIGNED[1])
     np.testing.assert_array_equal(found, as_float(expected, SIGNED))
     # The image is the only float that is read, and the result the only one that is written.
@@ -118,8 +126,7 @@ def test_of_two_sums_that_are_added_one_is_stored() -> None:
     _, found = integers(made(body, "wu"))
     data = quantized(IMAGE, SOURCE)
     shortcut = rounded(sums(data, "u", SOURCE, padding=0), multiplier("u", SOURCE, SIGNED), SIGNED[1])
-    factor = np.rint(float(np.float32(SIGNED[0])) / units("w", SOURCE)).astype(int).reshape(1, -1, 1, 1)
-    total = sums(data, "w", SOURCE) + (shortcut.astype(int) - SIGNED[1]) * factor
+    total = sums(data, "w", SOURCE) + residual(shortcut, SIGNED, "w", SOURCE)
     np.testing.assert_array_equal(found, as_float(rounded(total, multiplier("w", SOURCE, SIGNED), SIGNED[1]), SIGNED))
 
 

@@ -231,8 +231,8 @@ class CompilerOracle:
     def parity(self, model: CompressedModel, *, library: Path | None = None) -> float:
         """Return the largest absolute difference between the compiled module and torch on random inputs.
 
-        Torch's is `reference_module`. Raises ParityError beyond 0.1 % of the largest value of an output (5 % with
-        integer layers), and if the model cannot be built or run.
+        Torch's module is `reference_module`. Raises ParityError as `worst_difference` does, and if the model cannot be
+        built or run.
         """
         import torch
 
@@ -254,9 +254,11 @@ class CompilerOracle:
             finally:
                 self._bench.remove(name)
         reference = reference_module(model)
-        with torch.no_grad(), evaluating(reference):
-            expected = [tensor.numpy() for tensor in tensors_of(reference(*inputs))]
-        return worst_difference(found, expected, integer=bool(model.stored))
+        with torch.no_grad(), evaluating(reference), evaluating(model.module):
+            expected, exact = (
+                [tensor.numpy() for tensor in tensors_of(module(*inputs))] for module in (reference, model.module)
+            )
+        return worst_difference(found, expected, exact=exact if model.stored else None)
 
     def export_library(self, model: CompressedModel, library: Path) -> Compiled:
         """Compile `model` with its present weights to `library`."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from tvm_prune.codec import dumps
 from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fingerprint import family, fingerprint
@@ -62,6 +63,11 @@ class Prepared(Draft):
         return "untuned" if any(record is None for record in self.choice.record.values()) else "measured"
 
 
+def _values(model: CompressedModel) -> str:
+    """Return what tells models apart that take equally long: their weights, and how their tensors are stored."""
+    return weights_digest(model.module) + dumps(model.stored)
+
+
 def _groups(graph: TaskGraph) -> list[Group]:
     weight = {task.hash: task.weight for task in graph.tasks}
     return [
@@ -110,7 +116,7 @@ class Preparer:
         Time does not depend on the weights' values: a model that was lowered with others is not lowered again, unless
         `with_weights` says that its own must be in. Then it is traced too, and not lowered by the graph of its family.
         """
-        keys = [fingerprint(model) + (weights_digest(model.module) if with_weights else "") for model in models]
+        keys = [fingerprint(model) + (_values(model) if with_weights else "") for model in models]
         with self._clock("lower"):
             drafts = [self._drafts(model, key, traced=with_weights) for model, key in zip(models, keys, strict=True)]
         with self._clock("tune"):
