@@ -25,6 +25,7 @@ __all__ = [
     "ModelArgument",
     "NumClassesOption",
     "PresetOption",
+    "PrunedWeightsOption",
     "RecordsOption",
     "SeedOption",
     "SetOption",
@@ -50,6 +51,10 @@ ModelArgument = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", metavar="FILE", help="Weights of MODEL (safetensors).", show_default=False)
+]
+PrunedWeightsOption = Annotated[
+    Path | None,
+    typer.Option("--pruned-weights", metavar="FILE", help="Weights of the pruned model (a run's weights.safetensors)."),
 ]
 DataOption = Annotated[
     str, typer.Option("--data", metavar="NAME", help="digits, fashion-mnist, cifar10, cifar100 or image-folder.")

@@ -15,6 +15,7 @@ from tvm_prune.cli.options import (
     JsonOption,
     ModelArgument,
     NumClassesOption,
+    PrunedWeightsOption,
     RecordsOption,
     SeedOption,
     TargetOption,
@@ -27,6 +28,7 @@ from tvm_prune.cli.options import (
     open_target,
 )
 from tvm_prune.cli.screen import Screen, show, show_json
+from tvm_prune.errors import ConfigError
 from tvm_prune.report.sheet import Column, Sheet, column, number
 
 __all__ = ["quantize"]
@@ -39,6 +41,10 @@ def quantize(
     data_dir: DataDirOption = None,
     download: DownloadOption = False,
     weights: WeightsOption = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="FILE", help="Prune MODEL by this recipe first.")
+    ] = None,
+    pruned_weights: PrunedWeightsOption = None,
     scheme: Annotated[
         str, typer.Option("--scheme", help="int8, or mixed: layers that are faster in float32 stay there.")
     ] = "int8",
@@ -59,19 +65,26 @@ def quantize(
 ) -> None:
     """Quantize MODEL to int8, compile it into a bundle, and compare both with float32.
 
-    Where integers are slower on the target, the bundle is of the float network.
+    Where integers are slower on the target, the bundle is of the float network. With --recipe float32 is the pruned
+    network too.
 
     Example: tvm-prune quantize resnet20 --weights resnet20.safetensors --data digits --out int8
     """
     from tvm_prune.codec import decode, dumps
     from tvm_prune.compress.calibrate import Observer
     from tvm_prune.files import write_atomically
+    from tvm_prune.jobs.apply import load_pruned
     from tvm_prune.jobs.quantize import QuantizeScheme
     from tvm_prune.jobs.quantize import quantize as quantized
+    from tvm_prune.jobs.tune import compressed
 
+    chosen_scheme: QuantizeScheme = decode(QuantizeScheme, scheme)  # type: ignore[arg-type]  # to mypy no class
+    chosen_observer: Observer = decode(Observer, observer)  # type: ignore[arg-type]  # to mypy no class
+    if pruned_weights is not None and recipe is None:
+        raise ConfigError("--pruned-weights need the recipe they belong to: add --recipe RUN_DIR/recipe.json")
     with Screen() as screen:
         warm_up()
-        note_random_weights(model, screen, weights)
+        note_random_weights(model, screen, weights, pruned_weights)
         screen.stage(f"load {data}")
         kept = open_data(data, data_dir=data_dir, seed=seed, download=download)
         network = open_model(
@@ -89,14 +102,16 @@ def quantize(
             trials_per_task=trials_per_task,
             screen=screen,
         ) as oracle:
+            dense = load_pruned(network, recipe, weights=pruned_weights) if recipe else compressed(network)
             found = quantized(
-                network,
+                dense,
                 kept,
                 oracle,
                 out=out,
-                scheme=decode(QuantizeScheme, scheme),  # type: ignore[arg-type]  # a Literal is no class to mypy
+                name=network.name,
+                scheme=chosen_scheme,
                 images=images,
-                observer=decode(Observer, observer),  # type: ignore[arg-type]  # a Literal is no class to mypy
+                observer=chosen_observer,
                 keep_float=frozenset(keep_float or ()),
                 watcher=screen,
             )

@@ -12,6 +12,7 @@ from tvm_prune.cli.options import (
     JsonOption,
     ModelArgument,
     NumClassesOption,
+    PrunedWeightsOption,
     RecordsOption,
     TargetOption,
     ThreadsOption,
@@ -27,10 +28,6 @@ from tvm_prune.report.sheet import Column, Sheet, column, number
 
 __all__ = ["apply", "export", "run"]
 
-PrunedWeightsOption = Annotated[
-    Path | None,
-    typer.Option("--pruned-weights", metavar="FILE", help="Weights of the pruned model (a run's weights.safetensors)."),
-]
 TOP = 5
 
 

@@ -93,11 +93,12 @@ def quantized(
 
 
 def quantize(
-    model: Model,
+    model: Model | CompressedModel,
     data: DataSet,
     oracle: CompilerOracle,
     *,
     out: Path,
+    name: str | None = None,
     scheme: QuantizeScheme = "int8",
     images: int = 512,
     observer: Observer = "mse",
@@ -107,16 +108,18 @@ def quantize(
     """Quantize `model`, write its bundle to ``out/bundle`` and report.
 
     Scheme "int8" brings every layer to integers that can be, "mixed" those that the network is not faster without.
-    Raises QuantizationError, and ModelError or ParityError if it cannot be built.
+    `name` is for a network that was pruned before. Raises QuantizationError, and ModelError or ParityError if it cannot
+    be built.
     """
     watcher = watcher or Silent()
     dense = compressed(model)
+    name = name or (model.name if isinstance(model, Model) else type(model.module).__name__)
     watcher.stage("calibrate on the training split")
     made = quantized(dense, data.train, data, images=images, observer=observer, keep_float=keep_float)
     watcher.stage("tune and compile both networks")
     if scheme == "mixed":
         made = mixed_precision(made, oracle).model
-    bundle = export_bundle(made, out / "bundle", oracle=oracle, name=model.name)
+    bundle = export_bundle(made, out / "bundle", oracle=oracle, name=name)
     faster = oracle.compare(made, dense)
     if isinstance(faster, Failure):
         raise ModelError(f"the network cannot be measured; it fails at the stage {faster.stage!r}: {faster.message}")
@@ -127,9 +130,9 @@ def quantize(
     slower = bool(made.stored) and faster.median < 1
     if slower:
         watcher.note("integers are slower than float32 on this target: the bundle is of the float network")
-        bundle = export_bundle(dense, out / "bundle", oracle=oracle, name=model.name)
+        bundle = export_bundle(dense, out / "bundle", oracle=oracle, name=name)
     return Quantized(
-        model=model.name,
+        model=name,
         data=data.name,
         scheme=scheme,
         observer=observer,
