@@ -17,9 +17,9 @@ __all__ = ["Channels", "channel_axes"]
 
 # Finite at 0, and one value in, one value out.
 _UNARY = frozenset(
-    "abs clip erf exp negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.relu6 nn.silu sigmoid tanh".split()
+    "abs astype clip erf exp negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.relu6 nn.silu sigmoid tanh".split()
 )
-_BINARY = frozenset("add maximum minimum multiply subtract".split())
+_BINARY = frozenset("add maximum minimum multiply right_shift subtract".split())
 _POOLS = frozenset("nn.adaptive_avg_pool2d nn.avg_pool2d nn.max_pool2d".split())
 
 # An axis of a weight as torch lays it out, (placeholder, axis), or the last axis of a value, ("", number).

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tvm_prune.jobs.doctor import diagnose
     from tvm_prune.jobs.export import bundler, export
     from tvm_prune.jobs.planned import make_plan
+    from tvm_prune.jobs.quantize import Quantized, quantize
     from tvm_prune.jobs.train import train_to_file, training
     from tvm_prune.jobs.tune import tune
     from tvm_prune.models.datasets import load_data
@@ -35,6 +36,7 @@ __all__ = [
     "CompilerOracle",
     "FidelityQuality",
     "Pruned",
+    "Quantized",
     "Target",
     "TvmPruneError",
     "UniformSettings",
@@ -50,6 +52,7 @@ __all__ = [
     "load_pruned",
     "make_plan",
     "preset",
+    "quantize",
     "run_bundle",
     "train_to_file",
     "training",
@@ -64,6 +67,7 @@ _HOME = {
     "CPruneSettings": "search.settings",
     "CompilerOracle": "oracle.compiler",
     "Pruned": "jobs.cprune",
+    "Quantized": "jobs.quantize",
     "Target": "oracle.target",
     "TvmPruneError": "errors",
     "UniformSettings": "search.uniform",
@@ -79,6 +83,7 @@ _HOME = {
     "load_pruned": "jobs.apply",
     "make_plan": "jobs.planned",
     "preset": "search.settings",
+    "quantize": "jobs.quantize",
     "run_bundle": "oracle.bundle",
     "train_to_file": "jobs.train",
     "training": "jobs.train",

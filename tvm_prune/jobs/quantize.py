@@ -97,7 +97,7 @@ def quantize(
     data: DataSet,
     oracle: CompilerOracle,
     *,
-    out: Path,
+    out: Path | str,
     name: str | None = None,
     scheme: QuantizeScheme = "int8",
     images: int = 512,
@@ -111,7 +111,7 @@ def quantize(
     `name` is for a network that was pruned before. Raises QuantizationError, and ModelError or ParityError if it cannot
     be built.
     """
-    watcher = watcher or Silent()
+    out, watcher = Path(out), watcher or Silent()
     dense = compressed(model)
     name = name or (model.name if isinstance(model, Model) else type(model.module).__name__)
     watcher.stage("calibrate on the training split")

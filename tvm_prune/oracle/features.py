@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tvm_prune.oracle.spaces.anatomy import Anatomy
 from tvm_prune.oracle.target import Target
 
@@ -15,6 +17,7 @@ __all__ = ["NAMES", "KernelShape", "features", "shape_of", "work_s"]
 
 # Multiply-accumulates of one lane, and bytes, in a second: only the order of magnitude matters, the rest is learned.
 _LANE_MACS_PER_S = 5e9
+_MACS_OF_A_DOT_PRODUCT = 4
 _BYTES_PER_S = 1e10
 _LAUNCH_S = 2e-6
 
@@ -23,6 +26,7 @@ NAMES = (
     "winograd",
     "dense",
     "grouped",
+    "integer",
     "packed",
     "winograd_tile",
     "side",
@@ -56,7 +60,10 @@ class KernelShape:
 
 def shape_of(function: Any, anatomy: Anatomy) -> KernelShape:
     """Return the shape of a PrimFunc with that anatomy."""
-    sizes = [4 * math.prod(int(extent) for extent in param.shape) for param in function.params]
+    sizes = [
+        math.prod(int(extent) for extent in param.shape) * np.dtype(str(param.dtype)).itemsize
+        for param in function.params
+    ]
     if anatomy.kind == "other":
         return KernelShape(anatomy, sizes[0], 0, sizes[-1], sum(sizes[1:-1]))
     return KernelShape(anatomy, sizes[0], sizes[1], sizes[-1], sum(sizes[2:-1]))
@@ -72,6 +79,7 @@ def work_s(shape: KernelShape, target: Target) -> float:
     """Return roughly the seconds that the arithmetic and the memory of a kernel need, and its launch."""
     moved = shape.data_bytes + shape.weight_bytes + shape.result_bytes + shape.other_bytes
     speed = _LANE_MACS_PER_S * _lanes(shape.anatomy, target) * target.threads
+    speed *= _MACS_OF_A_DOT_PRODUCT if shape.anatomy.dot else 1
     return _LAUNCH_S + shape.macs / speed + moved / _BYTES_PER_S
 
 
@@ -90,13 +98,14 @@ def features(shape: KernelShape, target: Target) -> list[float]:
         4.0 * (anatomy.kind == "winograd"),
         2.0 * (anatomy.kind == "dense"),
         2.0 * (anatomy.kind == "grouped"),
+        4.0 * anatomy.integer,
         2.0 * (anatomy.packed > 0),
         tile / 2,
         math.log2(pixels) / 2,
         math.log2(window),
         math.log2(max(1, anatomy.stride)),
         math.log2(channels),
-        math.log2(extents[-1] if extents else 1),
+        math.log2(anatomy.depth),
         math.log2(computed / channels),
         float(computed % target.lanes == 0),
         float(anatomy.border),
