@@ -10,8 +10,10 @@ from tvm import relax, tirx
 from relay_passes.weight_form import WeightForm
 from tests.oracle.kernels import the_kernel
 from tests.relay_passes.graphs import Emit, graph
+from tvm_prune.oracle.forms import forms
 from tvm_prune.oracle.spaces import dot_product, points
 from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.tasks import anatomy_of
 
 VNNI = Target(cpu="znver4", threads=2, vector_bits=512)
 HERE = Target.local(threads=2)
@@ -61,6 +63,34 @@ def test_a_scheduled_kernel_uses_the_instruction(source: int) -> None:
     assert "vpdpbusd.512" in compiled.mod.inspect_source("ll")
     depth = -(-source // 4) * 4
     assert point.program.axes["in_c"].extent == depth
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        (32, ["dot products by 16"]),
+        (
+            20,
+            [
+                "padded to 32 channels, dot products by 16",
+                "padded to 24 channels, dot products by 8",
+                "dot products by 4",
+            ],
+        ),
+        (6, ["padded to 16 channels, dot products by 16", "padded to 8 channels, dot products by 8"]),
+    ],
+)
+def test_narrower_vectors_are_tried_where_they_compute_fewer_channels_in_vain(
+    channels: int, expected: list[str]
+) -> None:
+    kernel = the_kernel(integer_conv(16, channels), VNNI)
+    assert [str(form) for form in forms(anatomy_of(kernel), kernel.function, VNNI)] == expected
+
+
+def test_without_the_instruction_integers_have_no_other_form() -> None:
+    without = Target(cpu="skylake-avx512", threads=2, vector_bits=512)
+    kernel = the_kernel(integer_conv(16, 20), without)
+    assert list(forms(anatomy_of(kernel), kernel.function, without)) == []
 
 
 @pytest.mark.skipif(HERE.dot_product == "", reason="this processor has no such instruction")

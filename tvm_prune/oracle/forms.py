@@ -14,6 +14,8 @@ __all__ = ["forms", "plain_pays"]
 _PACKED_BYTES = 64 * 1024
 # Weights in bytes from which reading them costs as much as multiplying by them.
 _MANY_BYTES = 512 * 1024
+# Instructions for dot products have that many lanes at least.
+_FEWEST_DOT_LANES = 4
 _WINOGRAD: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
 
 
@@ -26,9 +28,7 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
     if anatomy.integer:
         # Other instructions take as long for integers as for floats.
         if anatomy.kind == "conv2d" and target.dot_product:
-            for count in (None, -(-channels // lanes) * lanes):
-                if (count or channels) % lanes == 0 and count != channels:
-                    yield WeightForm(count, "dot", lanes)
+            yield from _dot_forms(channels, target)
         return
     for count in counts[1:]:
         yield WeightForm(channels=count)
@@ -58,6 +58,16 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
             vector = next((size for size in (lanes, lanes // 2, lanes // 4) if (count or channels) % size == 0), 0)
             if vector >= 4:
                 yield WeightForm(count, layout, vector)
+
+
+def _dot_forms(channels: int, target: Target) -> Iterator[WeightForm]:
+    """Yield the forms for dot products: vectors of all lanes, and narrower ones that compute fewer channels in vain."""
+    least = 0
+    for lanes in (target.lanes, target.lanes // 2, target.lanes // 4):
+        computed = -(-channels // lanes) * lanes
+        if lanes >= _FEWEST_DOT_LANES and (not least or computed < least):
+            least = computed
+            yield WeightForm(None if computed == channels else computed, "dot", lanes)
 
 
 def plain_pays(anatomy: Anatomy, target: Target) -> bool:
