@@ -195,7 +195,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
             if not isinstance(found, _Sum) or found.clipped or not isinstance(other, relax.Var):
                 continue
             bias, _ = self._views.get(other, (other, None))
-            if bias in self._biases and found.bare:
+            if bias in self._biases and found.bare and _is_row(_extents(other), found):
                 return self._complete(found, bias.name)
             stored = self._meanings.get(other)
             if isinstance(stored, _Stored) and _extents(call) == _extents(stored.var):
@@ -278,6 +278,14 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
 def _is_linear(source: _Stored, view: Any) -> bool:
     """Whether a product is that of rows with a transposed weight, as linear layers are."""
     return len(_extents(source.var)) == 2 and view is not None and view.op.name == "relax.permute_dims"
+
+
+def _is_row(extents: list[int], found: _Sum) -> bool:
+    """Whether something of these extents is one number for each channel of a sum."""
+    channels = _extents(found.var)[1]
+    if found.flat:
+        return extents in ([channels], [1, channels])
+    return extents == [channels if axis == 1 else 1 for axis in range(len(_extents(found.var)))]
 
 
 def _extents(value: Any) -> list[int]:

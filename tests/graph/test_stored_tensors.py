@@ -99,3 +99,9 @@ def test_the_reference_of_a_rounded_model_takes_any_batch(model: CompressedModel
 
 def test_the_reference_of_a_float_model_is_its_own_module(model: CompressedModel) -> None:
     assert reference_module(model) is model.module
+
+
+def test_a_linear_layer_of_more_than_rows_has_no_integer_form() -> None:
+    module = nn.Sequential(nn.Linear(4, 6), nn.Flatten(), nn.Linear(18, 2))
+    sequences = CompressedModel(module=module.eval(), example_inputs=(torch.randn(1, 3, 4),))
+    assert integer_capable(traced_graph(sequences).graph) == ["2"]

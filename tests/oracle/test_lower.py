@@ -238,3 +238,15 @@ def test_sums_that_may_overflow_are_refused_by_the_layers_name() -> None:
     integer = replace(model, precision={"second": scheme}, stored=stored)
     with pytest.raises(QuantizationError, match=r"the sums of second may reach .*--keep-float second"):
         lower(integer)
+
+
+def test_a_layer_that_cannot_be_integer_where_it_is_called_is_named() -> None:
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU())
+    rows = CompressedModel(
+        module=module.eval(),
+        example_inputs=(torch.randn(1, 3, 4),),
+        precision={"0": Scheme(weights="int8", activations="uint8")},
+        stored={"input_1": StoredAs(scale=0.1, zero_point=9)},
+    )
+    with pytest.raises(QuantizationError, match=r"0 cannot compute with integers .*\(--keep-float 0\)"):
+        lower(rows)

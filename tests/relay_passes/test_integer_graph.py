@@ -180,6 +180,17 @@ def test_an_operator_without_an_integer_form_reads_floats() -> None:
     assert operators(changed)[-1] == "sigmoid"
 
 
+def test_numbers_along_another_axis_are_no_bias() -> None:
+    def body(emit: Emit, data: Any, given: dict[str, Any]) -> Any:
+        return emit(relax.op.add(conv(emit, stored(emit, data, SOURCE), given["w"]), given["c"]))
+
+    STATE["c"] = GENERATOR.standard_normal(6).astype(np.float32)  # as many as the image has columns
+    changed, found = integers(made(body, "wc"))
+    total = sums(quantized(IMAGE, SOURCE), "w", SOURCE) * units("w", SOURCE).reshape(1, -1, 1, 1)
+    np.testing.assert_allclose(found, total + STATE["c"], rtol=1e-4, atol=1e-4)
+    assert "c" in [var.name for var in changed["main"].params]
+
+
 def test_layers_that_are_not_named_stay_as_they_are() -> None:
     def body(emit: Emit, data: Any, given: dict[str, Any]) -> Any:
         return conv(emit, stored(emit, data, SOURCE), given["w"])

@@ -79,7 +79,7 @@ def _values(graph: fx.GraphModule, names: Collection[str], batch: torch.Tensor) 
         def run_node(self, n: fx.Node) -> Any:
             result = super().run_node(n)
             if n.name in names:
-                found[n.name] = result
+                found[n.name] = result.clone()  # what comes after may change it in place
             return result
 
     with torch.no_grad():

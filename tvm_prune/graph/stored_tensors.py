@@ -69,17 +69,21 @@ def layers_of(graph: fx.Graph) -> list[str]:
 
 
 def integer_capable(graph: fx.Graph) -> list[str]:
-    """Return the layers that have an integer form: all but convolutions of several groups that are not depthwise."""
+    """Return the layers that have an integer form.
+
+    That is all but convolutions of several groups that are not depthwise, and linear layers of more than rows.
+    """
     found: dict[str, bool] = {}
     for node, layer in _layers(graph):
         groups = node.args[6] if node.target == _ATEN.conv2d.default and len(node.args) > 6 else 1
-        depthwise = groups == _extent(node.args[0], 1) == _extent(node.args[1], 0)
-        found[layer] = found.get(layer, True) and bool(groups == 1 or depthwise)
+        depthwise = groups == _shape(node.args[0])[1] == _shape(node.args[1])[0]
+        rows = bool(node.target == _ATEN.conv2d.default or len(_shape(node.args[0])) == 2)
+        found[layer] = found.get(layer, True) and rows and bool(groups == 1 or depthwise)
     return [layer for layer, capable in found.items() if capable]
 
 
-def _extent(value: Any, axis: int) -> int:
-    return int(value.meta["val"].shape[axis])
+def _shape(value: Any) -> list[Any]:
+    return list(value.meta["val"].shape)
 
 
 def stored_nodes(graph: fx.Graph, layers: Collection[str]) -> list[fx.Node]:

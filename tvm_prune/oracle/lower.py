@@ -117,6 +117,12 @@ def lower(model: CompressedModel) -> Lowered:
         weights = [name for name, layer in placeholders.items() if layer in integers and state[name].ndim > 1]
         passed = IntegerGraph(weights)
         detached = passed(detached)  # type: ignore[operator]  # the decorator makes it a pass
+        if left := [placeholders[name] for name in weights if name not in passed.arrays]:
+            raise QuantizationError(
+                f"{', '.join(left)} cannot compute with integers where the model calls "
+                f"{'it' if len(left) == 1 else 'them'}: leave {'it' if len(left) == 1 else 'them'} in float32 "
+                f"({' '.join(f'--keep-float {layer}' for layer in left)})"
+            )
         _check_sums(passed.arrays, state, placeholders)
         state = {**state, **{name: integer_array(made, state) for name, made in passed.arrays.items()}}
     lowered = Lowered(
