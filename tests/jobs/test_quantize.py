@@ -70,6 +70,12 @@ def test_layers_that_shall_stay_float_do(lenet: Model, digits: DataSet) -> None:
     assert 0.98 < float((rounded == exact).float().mean()) <= 1.0
 
 
+def test_a_layer_that_is_not_there_cannot_be_kept(lenet: Model, digits: DataSet) -> None:
+    model = CompressedModel(module=lenet.module, example_inputs=lenet.example_inputs)
+    with pytest.raises(QuantizationError, match=r"no layer 'features\.1' to keep in float32; .*features\.0"):
+        quantized(model, digits.train, digits, images=8, observer="mse", keep_float=frozenset({"features.1"}))
+
+
 def test_a_model_without_a_layer_to_quantize_is_refused(digits: DataSet) -> None:
     grouped = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten())
     model = CompressedModel(module=grouped.eval(), example_inputs=(torch.randn(1, 3, 32, 32),))

@@ -16,6 +16,7 @@ from tvm_prune.codec import STRICT
 from tvm_prune.compress.calibrate import Observer, calibrate
 from tvm_prune.errors import ModelError, QuantizationError
 from tvm_prune.graph.compressed import CompressedModel, Scheme
+from tvm_prune.graph.groups import near
 from tvm_prune.graph.stored_tensors import integer_capable, layers_of, reference_module, traced_graph
 from tvm_prune.jobs.tune import compressed
 from tvm_prune.jobs.watcher import Silent, Watcher
@@ -77,10 +78,13 @@ def quantized(
 ) -> CompressedModel:
     """Return `model` with integer layers, all that have such a form but `keep_float`.
 
-    It is calibrated on the first `images` of `split`. Raises QuantizationError if no layer has an integer form or there
-    is nothing to calibrate on.
+    It is calibrated on the first `images` of `split`. Raises QuantizationError if no layer has an integer form, there
+    is no layer of a name in `keep_float`, or nothing to calibrate on.
     """
     graph = traced_graph(model)
+    known = layers_of(graph.graph)
+    if unknown := keep_float.difference(known):
+        raise QuantizationError(f"there is no layer {min(unknown)!r} to keep in float32; {near(min(unknown), known)}")
     layers = [layer for layer in integer_capable(graph.graph) if layer not in keep_float]
     if not layers:
         raise QuantizationError(
