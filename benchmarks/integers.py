@@ -3,16 +3,13 @@
 Both are calibrated on the same noise: what a module takes does not depend on its scales.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tvm_prune.compress.calibrate import calibrate
 from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.graph.stored_tensors import integer_capable, traced_graph
-from tvm_prune.jobs.quantize import INT8
+from tvm_prune.jobs.quantize import in_integers
 from tvm_prune.oracle.bundle import export_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
 
@@ -27,18 +24,15 @@ def _noise(model: CompressedModel) -> list[torch.Tensor]:
     return [torch.randn(example.shape, generator=generator) for _ in range(_BATCHES)]
 
 
-def export_integers(model: CompressedModel, oracle: CompilerOracle, *, folder: Path, name: str) -> CompressedModel:
-    """Write ``folder/int8/bundle``, and ``model_int8.onnx`` from ``model.onnx``; return the model of the bundle."""
-    layers = integer_capable(traced_graph(model).graph)
-    stored = calibrate(model, layers, _noise(model))
-    made = replace(model, precision=dict.fromkeys(layers, INT8), stored=stored)
-    export_bundle(made, folder / "int8" / "bundle", oracle=oracle, name=name)
-    _onnx(folder, [batch.numpy() for batch in _noise(model)])
-    return made
+def export_integers(model: CompressedModel, oracle: CompilerOracle, *, folder: Path, name: str) -> None:
+    """Write ``folder/int8/bundle``, and ``model_int8.onnx`` from ``model.onnx``."""
+    noise = _noise(model)
+    export_bundle(in_integers(model, noise), folder / "int8" / "bundle", oracle=oracle, name=name)
+    _onnx(folder, [batch.numpy() for batch in noise])
 
 
 def _onnx(folder: Path, batches: list[np.ndarray]) -> None:
-    """Let ONNX Runtime quantize its model as its documentation advises for processors with VNNI: u8 times s8, QDQ."""
+    """Let ONNX Runtime quantize its model to what VNNI multiplies: unsigned activations, signed weights, as QDQ."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

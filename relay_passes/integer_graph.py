@@ -71,7 +71,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         self._weights = weights
         self._biases = biases
         self._meanings: dict[relax.Var, _Meaning] = {}
-        # Views of parameters that the graph makes: (parameter, variable of the integer one).
+        # Reshaped and transposed variables: (what of, the call that does it).
         self._views: dict[relax.Var, tuple[relax.Var, relax.Expr]] = {}
         self._floats: dict[relax.Var, relax.Expr] = {}
         self._made: dict[IntegerArray, relax.Var] = {}
@@ -146,6 +146,11 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
     def _wide(self, found: _Sum) -> list[int]:
         return [extent if axis == 1 else 1 for axis, extent in enumerate(_extents(found.var))]
 
+    def _rows(self, found: _Sum) -> list[list[int]]:
+        """Return the extents of what holds one number for each channel of a sum."""
+        wide = self._wide(found)
+        return [wide[1:2], wide[:2]] if found.flat else [wide]
+
     def _product(self, name: str, call: relax.Call, source: _Stored) -> _Sum | None:
         weight, view = self._views.get(call.args[1], (call.args[1], None))
         if weight not in self._weights or (name == "matmul" and not _is_linear(source, view)):
@@ -195,7 +200,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
             if not isinstance(found, _Sum) or found.clipped or not isinstance(other, relax.Var):
                 continue
             bias, _ = self._views.get(other, (other, None))
-            if bias in self._biases and found.bare and _is_row(_extents(other), found):
+            if bias in self._biases and found.bare and _extents(other) in self._rows(found):
                 return self._complete(found, bias.name)
             stored = self._meanings.get(other)
             if isinstance(stored, _Stored) and _extents(call) == _extents(stored.var):
@@ -227,14 +232,11 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
     # --- from one kind of value to another ----------------------------------------------------------------------------
 
     def _store(self, call: relax.Call) -> _Stored:
-        scale, zero = (float(argument.value.numpy()) for argument in call.args[1:3])
-        made = _Stored(call.args[0], scale, int(zero))
-        value = call.args[0]
+        value, (scale, zero) = call.args[0], (argument.value.numpy().item() for argument in call.args[1:3])
         meaning = self._meanings.get(value)
-        flat = isinstance(meaning, _Sum) and meaning.flat
-        if isinstance(meaning, _Stored) and (meaning.scale, meaning.zero) == (made.scale, made.zero):
+        if isinstance(meaning, _Stored) and (meaning.scale, meaning.zero) == (scale, zero):
             return meaning
-        low, high = float(-made.zero), float(_MOST - made.zero)
+        low, high = float(-zero), float(_MOST - zero)
         if isinstance(meaning, _Sum):
             meaning = self._complete(meaning)
             array = IntegerArray("multiplier", meaning.weight, None, meaning.source.scale, 0, scale)
@@ -245,9 +247,10 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
             value = self.visit_expr(value)
             scaled = self._emit(relax.op.multiply(value, _number(1 / scale, value)))
         clipped = self._emit(relax.op.clip(scaled, low, high))
-        raised = self._emit(relax.op.add(clipped, _number(made.zero + 0.5, clipped)))
+        raised = self._emit(relax.op.add(clipped, _number(zero + 0.5, clipped)))
         integers = self._emit(relax.op.astype(raised, STORED))
-        return replace(made, var=self._flattened(integers) if flat else integers)
+        flat = isinstance(meaning, _Sum) and meaning.flat
+        return _Stored(self._flattened(integers) if flat else integers, scale, zero)
 
     def _flattened(self, value: relax.Var) -> relax.Var:
         return self._emit(relax.op.reshape(value, _extents(value)[:2]))
@@ -278,14 +281,6 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
 def _is_linear(source: _Stored, view: Any) -> bool:
     """Whether a product is that of rows with a transposed weight, as linear layers are."""
     return len(_extents(source.var)) == 2 and view is not None and view.op.name == "relax.permute_dims"
-
-
-def _is_row(extents: list[int], found: _Sum) -> bool:
-    """Whether something of these extents is one number for each channel of a sum."""
-    channels = _extents(found.var)[1]
-    if found.flat:
-        return extents in ([channels], [1, channels])
-    return extents == [channels if axis == 1 else 1 for axis in range(len(_extents(found.var)))]
 
 
 def _extents(value: Any) -> list[int]:

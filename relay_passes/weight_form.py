@@ -23,8 +23,8 @@ class WeightForm:
         plain       as it is
         packed      vectors of `lanes` output channels, each one stream of memory
         winograd2, winograd4  the filter of F(2x2, 3x3) / F(4x4, 3x3), packed as well
-        dot         integers, packed: of every output channel four input channels beside each other, as instructions
-                    for dot products take them; inputs are filled up with zeros
+        dot         filters of integers, packed: of every output channel four input channels beside each other, as
+                    instructions for dot products take them; inputs are filled up with zeros
     """
 
     channels: int | None = None

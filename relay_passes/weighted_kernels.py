@@ -43,6 +43,18 @@ def conv2d(data: te.Tensor, weight: te.Tensor, window: Window, form: WeightForm,
     return _crop(wide, channels)
 
 
+def _positions(padded: te.Tensor, window: Window, rows: int, columns: int) -> tuple[int, int, int]:
+    """Return images, and rows and columns of places that a window of `rows` x `columns` has in a padded image."""
+    batch, height, width, _ = (int(extent) for extent in padded.shape)
+    down, across = (
+        (extent - (taps - 1) * apart - 1) // step + 1
+        for extent, taps, apart, step in zip(
+            (height, width), (rows, columns), window.dilation, window.strides, strict=True
+        )
+    )
+    return batch, down, across
+
+
 def _packed_conv2d(data: te.Tensor, weight: te.Tensor, window: Window, lanes: int) -> te.Tensor:
     top, left, bottom, right = window.padding
     tiles, rows, columns, depth, _ = (int(extent) for extent in weight.shape)
@@ -50,17 +62,10 @@ def _packed_conv2d(data: te.Tensor, weight: te.Tensor, window: Window, lanes: in
     if any(window.padding):
         padded = topi.nn.pad(data, [0, top, left, 0], [0, bottom, right, 0], name="pad_temp")
     (down, across), (row_step, column_step) = window.strides, window.dilation
-    batch, height, width, _ = (int(extent) for extent in padded.shape)
     y, x = te.reduce_axis((0, rows), name="ry"), te.reduce_axis((0, columns), name="rx")
     c = te.reduce_axis((0, depth), name="rc")
-    shape = (
-        batch,
-        (height - (rows - 1) * row_step - 1) // down + 1,
-        (width - (columns - 1) * column_step - 1) // across + 1,
-        tiles * lanes,
-    )
     return te.compute(
-        shape,
+        (*_positions(padded, window, rows, columns), tiles * lanes),
         lambda n, h, w, o: te.sum(
             padded[n, h * down + y * row_step, w * across + x * column_step, c]
             * weight[o // lanes, y, x, c, o % lanes],
@@ -77,19 +82,13 @@ def _dot_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor
     padded = data
     missing = depth * pairs - int(data.shape[-1])
     if any(window.padding) or missing:
-        padded = topi.nn.pad(data, [0, top, left, 0], [0, bottom, right, missing], _zero(data), name="pad_temp")
+        zero = tirx.const(0, data.dtype)
+        padded = topi.nn.pad(data, [0, top, left, 0], [0, bottom, right, missing], zero, name="pad_temp")
     (down, across), (row_step, column_step) = window.strides, window.dilation
-    batch, height, width, _ = (int(extent) for extent in padded.shape)
     y, x = te.reduce_axis((0, rows), name="ry"), te.reduce_axis((0, columns), name="rx")
     c, pair = te.reduce_axis((0, depth), name="rc"), te.reduce_axis((0, pairs), name="rp")
-    shape = (
-        batch,
-        (height - (rows - 1) * row_step - 1) // down + 1,
-        (width - (columns - 1) * column_step - 1) // across + 1,
-        tiles * lanes,
-    )
     return te.compute(
-        shape,
+        (*_positions(padded, window, rows, columns), tiles * lanes),
         lambda n, h, w, o: te.sum(
             padded[n, h * down + y * row_step, w * across + x * column_step, c * pairs + pair].astype("int32")
             * weight[o // lanes, y, x, c, o % lanes, pair].astype("int32"),
@@ -97,10 +96,6 @@ def _dot_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor
         ),
         name="conv2d_dot",
     )
-
-
-def _zero(data: te.Tensor) -> ir.Expr:
-    return tirx.const(0, data.dtype)
 
 
 def depthwise(data: te.Tensor, weight: te.Tensor, window: Window, channels: int) -> te.Tensor:
@@ -114,8 +109,6 @@ def depthwise(data: te.Tensor, weight: te.Tensor, window: Window, channels: int)
 
 def matmul(data: te.Tensor, weight: te.Tensor, form: WeightForm, channels: int) -> te.Tensor:
     """Return the product of `data` with a matrix in `form`; stores `channels` columns."""
-    if form.layout == "dot":
-        return _crop(_dot_matmul(data, weight), channels)
     packed = form.layout == "packed"
     depth = te.reduce_axis((0, int(weight.shape[1 if packed else 0])), name="k")
     columns = int(weight.shape[0]) * form.lanes if packed else int(weight.shape[1])
@@ -129,21 +122,3 @@ def matmul(data: te.Tensor, weight: te.Tensor, form: WeightForm, channels: int) 
         name="matmul_packed" if packed else "matmul",
     )
     return _crop(wide, channels)
-
-
-def _dot_matmul(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
-    tiles, depth, lanes, pairs = (int(extent) for extent in weight.shape)
-    missing = depth * pairs - int(data.shape[-1])
-    padded = data
-    if missing:
-        padded = topi.nn.pad(data, [0] * len(data.shape), [0] * (len(data.shape) - 1) + [missing], _zero(data))
-    c, pair = te.reduce_axis((0, depth), name="k"), te.reduce_axis((0, pairs), name="kp")
-    return te.compute(
-        [*data.shape[:-1], tiles * lanes],
-        lambda *index: te.sum(
-            padded[(*index[:-1], c * pairs + pair)].astype("int32")
-            * weight[index[-1] // lanes, c, index[-1] % lanes, pair].astype("int32"),
-            axis=[c, pair],
-        ),
-        name="matmul_dot",
-    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tvm_prune.graph.compressed import CompressedModel, Scheme, StoredAs
+from tvm_prune.graph.compressed import INT8, CompressedModel, StoredAs
 from tvm_prune.graph.integer_ops import integer_weight, stored
 from tvm_prune.graph.stored_tensors import (
     integer_capable,
@@ -16,8 +16,6 @@ from tvm_prune.graph.stored_tensors import (
     stored_nodes,
     traced_graph,
 )
-
-INT8 = Scheme(weights="int8", activations="uint8")
 
 
 class Blocks(nn.Module):

@@ -10,9 +10,9 @@ from torch import nn
 
 from tests.oracle.quick import BENCH, TUNING
 from tvm_prune.errors import QuantizationError
-from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.compressed import INT8, CompressedModel
 from tvm_prune.graph.stored_tensors import reference_module
-from tvm_prune.jobs.quantize import INT8, compiled_predictions, quantize, quantized
+from tvm_prune.jobs.quantize import calibrated, compiled_predictions, quantize
 from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.evaluate import evaluate, predictions
@@ -47,7 +47,7 @@ def test_a_model_is_compiled_anew_where_only_its_scales_have_changed(
     lenet: Model, digits: DataSet, tmp_path: Path
 ) -> None:
     model = CompressedModel(module=lenet.module, example_inputs=lenet.example_inputs)
-    made = quantized(model, digits.train, digits, images=64, observer="minmax", keep_float=frozenset())
+    made = calibrated(model, digits, images=64, observer="minmax", keep_float=frozenset())
     coarse = replace(made, stored={name: replace(how, scale=8 * how.scale) for name, how in made.stored.items()})
     target = Target.local(threads=1)
     with CompilerOracle(target, records_folder=tmp_path / "records", tuning=TUNING, bench=BENCH) as oracle:
@@ -60,9 +60,7 @@ def test_a_model_is_compiled_anew_where_only_its_scales_have_changed(
 
 def test_layers_that_shall_stay_float_do(lenet: Model, digits: DataSet) -> None:
     model = CompressedModel(module=lenet.module, example_inputs=lenet.example_inputs)
-    made = quantized(
-        model, digits.train, digits, images=70, observer="minmax", keep_float=frozenset({"features.0", "classifier.4"})
-    )
+    made = calibrated(model, digits, images=70, observer="minmax", keep_float=frozenset({"features.0", "classifier.4"}))
     assert made.precision == dict.fromkeys(["features.3", "classifier.0", "classifier.2"], INT8)
     assert made.module is lenet.module
     rounded = predictions(reference_module(made, any_batch=True), digits.test, digits)
@@ -73,11 +71,11 @@ def test_layers_that_shall_stay_float_do(lenet: Model, digits: DataSet) -> None:
 def test_a_layer_that_is_not_there_cannot_be_kept(lenet: Model, digits: DataSet) -> None:
     model = CompressedModel(module=lenet.module, example_inputs=lenet.example_inputs)
     with pytest.raises(QuantizationError, match=r"no layer 'features\.1' to keep in float32; .*features\.0"):
-        quantized(model, digits.train, digits, images=8, observer="mse", keep_float=frozenset({"features.1"}))
+        calibrated(model, digits, images=8, observer="mse", keep_float=frozenset({"features.1"}))
 
 
 def test_a_model_without_a_layer_to_quantize_is_refused(digits: DataSet) -> None:
     grouped = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten())
     model = CompressedModel(module=grouped.eval(), example_inputs=(torch.randn(1, 3, 32, 32),))
     with pytest.raises(QuantizationError, match="no layer of this model has an integer form"):
-        quantized(model, digits.train, digits, images=8, observer="mse", keep_float=frozenset())
+        calibrated(model, digits, images=8, observer="mse", keep_float=frozenset())

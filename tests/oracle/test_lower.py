@@ -18,7 +18,7 @@ from tvm_prune.errors import (
     UnlinkedLayerError,
     UnsupportedOperatorError,
 )
-from tvm_prune.graph.compressed import CompressedModel, Scheme, StoredAs
+from tvm_prune.graph.compressed import INT8, CompressedModel, StoredAs
 from tvm_prune.graph.groups import find_groups
 from tvm_prune.graph.surgery import prune_groups
 from tvm_prune.models.load import load_model
@@ -233,9 +233,8 @@ def test_sums_that_may_overflow_are_refused_by_the_layers_name() -> None:
     model = mixed()
     with torch.no_grad():
         model.module.second.weight.fill_(1e-30)  # type: ignore[operator, union-attr]
-    scheme = Scheme(weights="int8", activations="uint8")
     stored = {name: StoredAs(scale=0.1, zero_point=0) for name in ("relu_1",)}
-    integer = replace(model, precision={"second": scheme}, stored=stored)
+    integer = replace(model, precision={"second": INT8}, stored=stored)
     with pytest.raises(QuantizationError, match=r"the sums of second may reach .*--keep-float second"):
         lower(integer)
 
@@ -245,7 +244,7 @@ def test_a_layer_that_cannot_be_integer_where_it_is_called_is_named() -> None:
     rows = CompressedModel(
         module=module.eval(),
         example_inputs=(torch.randn(1, 3, 4),),
-        precision={"0": Scheme(weights="int8", activations="uint8")},
+        precision={"0": INT8},
         stored={"input_1": StoredAs(scale=0.1, zero_point=9)},
     )
     with pytest.raises(QuantizationError, match=r"0 cannot compute with integers .*\(--keep-float 0\)"):

@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 from tvm_prune.errors import ModelError
-from tvm_prune.graph.compressed import CompressedModel, Scheme, StoredAs
+from tvm_prune.graph.compressed import INT8, CompressedModel, StoredAs
 from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.cost import Cost, Failure, Provenance
 from tvm_prune.search.precision import mixed_precision
 
-INT8 = Scheme(weights="int8", activations="uint8")
 NOWHERE = Provenance(source="summed", device="local", target="fake", tvm_version="0", threads=1, repeats=0, trials=0)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "NumClassesOption",
     "PresetOption",
     "PrunedWeightsOption",
+    "RecipeOption",
     "RecordsOption",
     "SeedOption",
     "SetOption",
@@ -33,6 +34,7 @@ __all__ = [
     "ThreadsOption",
     "TrialsOption",
     "WeightsOption",
+    "check_pruned",
     "note_random_weights",
     "open_data",
     "open_model",
@@ -51,6 +53,9 @@ ModelArgument = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", metavar="FILE", help="Weights of MODEL (safetensors).", show_default=False)
+]
+RecipeOption = Annotated[
+    Path | None, typer.Option("--recipe", metavar="FILE", help="Prune MODEL by this recipe first.")
 ]
 PrunedWeightsOption = Annotated[
     Path | None,
@@ -132,6 +137,12 @@ def _shapes(texts: list[str] | None) -> list[tuple[int, ...]] | None:
                 f"--input-shape {text!r} is no list of sizes; write it as --input-shape 1,3,32,32"
             ) from error
     return shapes
+
+
+def check_pruned(recipe: Path | None, pruned_weights: Path | None) -> None:
+    """Raise ConfigError for weights of a pruned model without its recipe."""
+    if pruned_weights is not None and recipe is None:
+        raise ConfigError("--pruned-weights need the recipe they belong to: add --recipe RUN_DIR/recipe.json")
 
 
 def open_data(name: str, *, data_dir: Path | None, seed: int, download: bool = False) -> "DataSet":

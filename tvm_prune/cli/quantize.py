@@ -16,19 +16,20 @@ from tvm_prune.cli.options import (
     ModelArgument,
     NumClassesOption,
     PrunedWeightsOption,
+    RecipeOption,
     RecordsOption,
     SeedOption,
     TargetOption,
     ThreadsOption,
     TrialsOption,
     WeightsOption,
+    check_pruned,
     note_random_weights,
     open_data,
     open_model,
     open_target,
 )
 from tvm_prune.cli.screen import Screen, show, show_json
-from tvm_prune.errors import ConfigError
 from tvm_prune.report.sheet import Column, Sheet, column, number
 
 __all__ = ["quantize"]
@@ -41,9 +42,7 @@ def quantize(
     data_dir: DataDirOption = None,
     download: DownloadOption = False,
     weights: WeightsOption = None,
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="FILE", help="Prune MODEL by this recipe first.")
-    ] = None,
+    recipe: RecipeOption = None,
     pruned_weights: PrunedWeightsOption = None,
     scheme: Annotated[
         str, typer.Option("--scheme", help="int8, or mixed: layers that are faster in float32 stay there.")
@@ -70,9 +69,8 @@ def quantize(
 
     Example: tvm-prune quantize resnet20 --weights resnet20.safetensors --data digits --out int8
     """
-    from tvm_prune.codec import decode, dumps
+    from tvm_prune.codec import decode
     from tvm_prune.compress.calibrate import Observer
-    from tvm_prune.files import write_atomically
     from tvm_prune.jobs.apply import load_pruned
     from tvm_prune.jobs.quantize import QuantizeScheme
     from tvm_prune.jobs.quantize import quantize as quantized
@@ -80,8 +78,7 @@ def quantize(
 
     chosen_scheme: QuantizeScheme = decode(QuantizeScheme, scheme)  # type: ignore[arg-type]  # to mypy no class
     chosen_observer: Observer = decode(Observer, observer)  # type: ignore[arg-type]  # to mypy no class
-    if pruned_weights is not None and recipe is None:
-        raise ConfigError("--pruned-weights need the recipe they belong to: add --recipe RUN_DIR/recipe.json")
+    check_pruned(recipe, pruned_weights)
     with Screen() as screen:
         warm_up()
         note_random_weights(model, screen, weights, pruned_weights)
@@ -115,7 +112,6 @@ def quantize(
                 keep_float=frozenset(keep_float or ()),
                 watcher=screen,
             )
-    write_atomically(out / "report.json", dumps(found) + "\n")
     if json:
         show_json(found)
         return

@@ -13,17 +13,19 @@ from tvm_prune.cli.options import (
     ModelArgument,
     NumClassesOption,
     PrunedWeightsOption,
+    RecipeOption,
     RecordsOption,
     TargetOption,
     ThreadsOption,
     TrialsOption,
     WeightsOption,
+    check_pruned,
     note_random_weights,
     open_model,
     open_target,
 )
 from tvm_prune.cli.screen import Screen, show, show_json
-from tvm_prune.errors import ConfigError, ModelError
+from tvm_prune.errors import ModelError
 from tvm_prune.report.sheet import Column, Sheet, column, number
 
 __all__ = ["apply", "export", "run"]
@@ -77,9 +79,7 @@ def export(
     model: ModelArgument,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for bundle/, model.pt2 and model.onnx.")],
     weights: WeightsOption = None,
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="FILE", help="Prune MODEL by this recipe first.")
-    ] = None,
+    recipe: RecipeOption = None,
     pruned_weights: PrunedWeightsOption = None,
     input_shape: InputShapeOption = None,
     num_classes: NumClassesOption = None,
@@ -98,8 +98,7 @@ def export(
     from tvm_prune.jobs.export import export as exported
     from tvm_prune.jobs.tune import compressed
 
-    if pruned_weights is not None and recipe is None:
-        raise ConfigError("--pruned-weights need the recipe they belong to: add --recipe RUN_DIR/recipe.json")
+    check_pruned(recipe, pruned_weights)
     with Screen() as screen:
         warm_up()
         note_random_weights(model, screen, weights, pruned_weights)

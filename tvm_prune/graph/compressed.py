@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-__all__ = ["CompressedModel", "Scheme", "StoredAs"]
+__all__ = ["INT8", "CompressedModel", "Scheme", "StoredAs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,10 +15,8 @@ class Scheme:
     weights: str = "float32"
     activations: str = "float32"
 
-    @property
-    def integer(self) -> bool:
-        """Whether the layer computes with integers."""
-        return self.weights == "int8" and self.activations == "uint8"
+
+INT8 = Scheme(weights="int8", activations="uint8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +39,8 @@ class CompressedModel:
     example_inputs: tuple[torch.Tensor, ...]
     precision: dict[str, Scheme] = field(default_factory=dict)
     stored: dict[str, StoredAs] = field(default_factory=dict)
+
+    @property
+    def integer_layers(self) -> list[str]:
+        """The layers that compute with integers."""
+        return [layer for layer, scheme in self.precision.items() if scheme == INT8]

@@ -48,10 +48,10 @@ def traced_graph(model: CompressedModel, *, any_batch: bool = False) -> fx.Graph
 
 def reference_module(model: CompressedModel, *, any_batch: bool = False) -> nn.Module:
     """Return the torch module that the compiled model is compared with: rounded like it where it has integer layers."""
-    layers = [layer for layer, scheme in model.precision.items() if scheme.integer]
-    if not layers:
+    if not model.integer_layers:
         return model.module
-    return rounding_graph(traced_graph(model, any_batch=any_batch), layers, model.stored, weights=True).eval()
+    graph = traced_graph(model, any_batch=any_batch)
+    return rounding_graph(graph, model.integer_layers, model.stored, weights=True).eval()
 
 
 def _layers(graph: fx.Graph) -> Iterator[tuple[fx.Node, str]]:

@@ -4,7 +4,7 @@ Accuracy is that of the compiled module on the test split, beside that of the sa
 is a paired comparison of the two compiled modules. Where integers turn out slower, the bundle is of the float network.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from tvm_prune.codec import STRICT
+from tvm_prune.codec import STRICT, dumps
 from tvm_prune.compress.calibrate import Observer, calibrate
 from tvm_prune.errors import ModelError, QuantizationError
-from tvm_prune.graph.compressed import CompressedModel, Scheme
+from tvm_prune.files import write_atomically
+from tvm_prune.graph.compressed import INT8, CompressedModel
 from tvm_prune.graph.groups import near
 from tvm_prune.graph.stored_tensors import integer_capable, layers_of, reference_module, traced_graph
 from tvm_prune.jobs.tune import compressed
@@ -24,16 +25,15 @@ from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.datasets.dataset import DataSet, Split
 from tvm_prune.models.evaluate import Score, predictions
 from tvm_prune.models.load import Model
-from tvm_prune.oracle.bundle import export_bundle, open_bundle
+from tvm_prune.oracle.bundle import export_bundle, load_bundle, open_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Failure, Ratio
-from tvm_prune.search.precision import mixed_precision
+from tvm_prune.search.precision import LayerPrice, mixed_precision
 
-__all__ = ["INT8", "QuantizeScheme", "Quantized", "compiled_predictions", "quantize", "quantized"]
+__all__ = ["QuantizeScheme", "Quantized", "calibrated", "compiled_predictions", "in_integers", "quantize"]
 
 QuantizeScheme = Literal["int8", "mixed"]
 
-INT8 = Scheme(weights="int8", activations="uint8")
 _BATCH = 64
 
 
@@ -44,6 +44,7 @@ class Quantized:
     `integer_layers` and `float_layers` by name; scores on the test split: of the float network, of the rounded one in
     torch, of the compiled module, and on how many images the last two answer alike. `faster` is the float module's
     latency over the integer one's; `shipped` says which of the two the bundle is. Bytes are those of all weights.
+    `prices` are those that the scheme "mixed" went by: the whole network with one layer in float32.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Quantized:
     scheme: QuantizeScheme
     observer: Observer
     calibration_images: int
+    prices: tuple[LayerPrice, ...]
     integer_layers: tuple[str, ...]
     float_layers: tuple[str, ...]
     fp32: Score
@@ -73,13 +75,17 @@ class Quantized:
         return self.agreeing / self.compiled.total
 
 
-def quantized(
-    model: CompressedModel, split: Split, data: DataSet, *, images: int, observer: Observer, keep_float: frozenset[str]
+def in_integers(
+    model: CompressedModel,
+    batches: Iterable[torch.Tensor],
+    *,
+    observer: Observer = "mse",
+    keep_float: frozenset[str] = frozenset(),
 ) -> CompressedModel:
-    """Return `model` with integer layers, all that have such a form but `keep_float`.
+    """Return `model` with integer layers, all that have such a form but `keep_float`, calibrated on `batches`.
 
-    It is calibrated on the first `images` of `split`. Raises QuantizationError if no layer has an integer form, there
-    is no layer of a name in `keep_float`, or nothing to calibrate on.
+    Raises QuantizationError if no layer has an integer form, there is no layer of a name in `keep_float`, or nothing
+    to calibrate on.
     """
     graph = traced_graph(model)
     known = layers_of(graph.graph)
@@ -90,10 +96,16 @@ def quantized(
         raise QuantizationError(
             "no layer of this model has an integer form: linear layers have, and convolutions of one group or depthwise"
         )
-    count = min(images, len(split))
-    batches = [normalised(split.images[start : min(start + _BATCH, count)], data) for start in range(0, count, _BATCH)]
     stored = calibrate(model, layers, batches, observer=observer)
     return replace(model, precision=dict.fromkeys(layers, INT8), stored=stored)
+
+
+def calibrated(
+    model: CompressedModel, data: DataSet, *, images: int, observer: Observer, keep_float: frozenset[str]
+) -> CompressedModel:
+    """Return `model` with integer layers, calibrated on the first `images` of the training split, as `in_integers`."""
+    chosen = data.train.images[:images].split(_BATCH)
+    return in_integers(model, [normalised(batch, data) for batch in chosen], observer=observer, keep_float=keep_float)
 
 
 def quantize(
@@ -109,7 +121,7 @@ def quantize(
     keep_float: frozenset[str] = frozenset(),
     watcher: Watcher | None = None,
 ) -> Quantized:
-    """Quantize `model`, write its bundle to ``out/bundle`` and report.
+    """Quantize `model`, write its bundle to ``out/bundle`` and what is returned to ``out/report.json``.
 
     Scheme "int8" brings every layer to integers that can be, "mixed" those that the network is not faster without.
     `name` is for a network that was pruned before. Raises QuantizationError, and ModelError or ParityError if it cannot
@@ -119,10 +131,12 @@ def quantize(
     dense = compressed(model)
     name = name or (model.name if isinstance(model, Model) else type(model.module).__name__)
     watcher.stage("calibrate on the training split")
-    made = quantized(dense, data.train, data, images=images, observer=observer, keep_float=keep_float)
+    made = calibrated(dense, data, images=images, observer=observer, keep_float=keep_float)
     watcher.stage("tune and compile both networks")
+    prices: tuple[LayerPrice, ...] = ()
     if scheme == "mixed":
-        made = mixed_precision(made, oracle).model
+        mixed = mixed_precision(made, oracle)
+        made, prices = mixed.model, mixed.prices
     bundle = export_bundle(made, out / "bundle", oracle=oracle, name=name)
     faster = oracle.compare(made, dense)
     if isinstance(faster, Failure):
@@ -135,13 +149,14 @@ def quantize(
     if slower:
         watcher.note("integers are slower than float32 on this target: the bundle is of the float network")
         bundle = export_bundle(dense, out / "bundle", oracle=oracle, name=name)
-    return Quantized(
+    found = Quantized(
         model=name,
         data=data.name,
         scheme=scheme,
         observer=observer,
         calibration_images=min(images, len(data.train)),
-        integer_layers=tuple(made.precision),
+        prices=prices,
+        integer_layers=tuple(made.integer_layers),
         float_layers=tuple(name for name in layers_of(traced_graph(dense).graph) if name not in made.precision),
         fp32=_score(fp32, data.test),
         rounded=_score(rounded, data.test),
@@ -156,6 +171,8 @@ def quantize(
         bundle=str(out / "bundle"),
         parity_max_abs_err=bundle.parity_max_abs_err,
     )
+    write_atomically(out / "report.json", dumps(found) + "\n")
+    return found
 
 
 def _weight_bytes(model: CompressedModel) -> int:
@@ -169,20 +186,14 @@ def _weight_bytes(model: CompressedModel) -> int:
 
 def compiled_predictions(bundle: Path, split: Split, data: DataSet) -> torch.Tensor:
     """Return the class of every image of `split` as the compiled bundle tells it, int64 [N]."""
-    run = open_bundle(bundle)
-    return torch.cat([torch.from_numpy(run([batch])[0].argmax(axis=1)) for batch in _batches(bundle, split, data)])[
-        : len(split)
-    ]
-
-
-def _batches(bundle: Path, split: Split, data: DataSet) -> Iterator[np.ndarray]:
-    from tvm_prune.oracle.bundle import load_bundle
-
-    size = load_bundle(bundle).inputs[0].shape[0]
-    for start in range(0, len(split), size):
-        batch = normalised(split.images[start : start + size], data).contiguous().numpy()
+    run, size = open_bundle(bundle), load_bundle(bundle).inputs[0].shape[0]
+    classes = []
+    for images in split.images.split(size):
+        batch = normalised(images, data).contiguous().numpy()
         # The last one is filled up: a compiled module takes batches of one size.
-        yield np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])
+        filled = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])
+        classes.append(torch.from_numpy(run([filled])[0].argmax(axis=1)[: len(batch)]))
+    return torch.cat(classes)
 
 
 def _score(classes: torch.Tensor, split: Split) -> Score:

@@ -14,7 +14,7 @@ from tvm_prune.errors import ParityError, RecordsError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import count
 from tvm_prune.graph.fingerprint import fingerprint
-from tvm_prune.graph.running import evaluating, random_like, tensors_of
+from tvm_prune.graph.running import random_like
 from tvm_prune.graph.stored_tensors import reference_module
 from tvm_prune.lock import machine_lock
 from tvm_prune.oracle.bench import Bench, BenchSettings
@@ -25,7 +25,7 @@ from tvm_prune.oracle.in_place import overhead_in_place, rows_in_place
 from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, blueprint
 from tvm_prune.oracle.object_cache import ObjectCache, cache_folder
 from tvm_prune.oracle.objects import Form, KernelObjects
-from tvm_prune.oracle.parity import worst_difference
+from tvm_prune.oracle.parity import torch_outputs, worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.pricing import Pricing
 from tvm_prune.oracle.records import Records
@@ -234,8 +234,6 @@ class CompilerOracle:
         Torch's module is `reference_module`. Raises ParityError as `worst_difference` does, and if the model cannot be
         built or run.
         """
-        import torch
-
         # Example inputs are often zeros, which hide wrong weights.
         inputs = random_like(model.example_inputs)
         with self._call():
@@ -253,12 +251,8 @@ class CompilerOracle:
                 raise ParityError(f"the compiled module does not run: {error}") from error
             finally:
                 self._bench.remove(name)
-        reference = reference_module(model)
-        with torch.no_grad(), evaluating(reference), evaluating(model.module):
-            expected, exact = (
-                [tensor.numpy() for tensor in tensors_of(module(*inputs))] for module in (reference, model.module)
-            )
-        return worst_difference(found, expected, exact=exact if model.stored else None)
+        exact = torch_outputs(model.module, inputs) if model.stored else None
+        return worst_difference(found, torch_outputs(reference_module(model), inputs), exact=exact)
 
     def export_library(self, model: CompressedModel, library: Path) -> Compiled:
         """Compile `model` with its present weights to `library`."""

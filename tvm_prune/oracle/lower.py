@@ -94,7 +94,7 @@ def lower(model: CompressedModel) -> Lowered:
     from relay_passes.integer_graph import IntegerGraph
     from relay_passes.pipeline import graph_passes
 
-    integers = [layer for layer, scheme in model.precision.items() if scheme.integer]
+    integers = model.integer_layers
     if integers:
         module: nn.Module = rounding_graph(traced_graph(model), integers, model.stored, weights=False)
     else:

@@ -3,16 +3,25 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import nn
 
 from tvm_prune.errors import ParityError
+from tvm_prune.graph.running import evaluating, tensors_of
 
-__all__ = ["worst_difference"]
+__all__ = ["torch_outputs", "worst_difference"]
 
 # An output of the compiled module may differ from torch's by this much, relative to its largest value.
 _TOLERANCE = 1e-3
 # Of an integer network: the order in which floats are summed before they are stored rounds a few to the integer beside,
 # and later layers make more of it. So much is allowed, or what rounding has changed in torch itself if that is more.
 _INTEGER_TOLERANCE = 5e-2
+
+
+def torch_outputs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """Return what `module` gives for `inputs` in eval mode."""
+    with torch.no_grad(), evaluating(module):
+        return [tensor.numpy() for tensor in tensors_of(module(*inputs))]
 
 
 def worst_difference(

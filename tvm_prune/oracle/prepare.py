@@ -148,8 +148,6 @@ class Preparer:
             return Failure(stage="lower", message=str(error))
 
     def _lower(self, model: CompressedModel) -> Lowered:
-        if model.stored:
-            return lower(model)
         kin = family(model)
         alike = lower_alike(model, self._first[kin]) if kin in self._first else None
         if alike is not None:

@@ -50,7 +50,7 @@ class Target:
     @property
     def dot_product(self) -> str:
         """Which instruction multiplies and adds four pairs of bytes in each lane: "vnni", or "" for none."""
-        return "vnni" if self.vector_bits == 512 and _has(self.to_tvm(), "avx512vnni") else ""
+        return _dot_product(self)
 
     @property
     def registers(self) -> int:
@@ -141,11 +141,14 @@ class Target:
 
 
 @lru_cache
-def _has(target: Any, feature: str) -> bool:
-    """Whether LLVM knows `feature` of a tvm target of this machine's kind."""
+def _dot_product(target: Target) -> str:
     import tvm
 
-    return bool(tvm.get_global_func("target.llvm_cpu_has_feature")(feature, target))
+    # Of a triple that it does not know, asking LLVM crashes.
+    if target.vector_bits != 512 or target.triple.partition("-")[0] not in ("", "x86_64"):
+        return ""
+    found = tvm.get_global_func("target.llvm_cpu_has_feature")("avx512vnni", target.to_tvm())
+    return "vnni" if found else ""
 
 
 def usable_cores() -> int:

@@ -8,6 +8,7 @@ together, and the layers that pay are left out.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tvm_prune.codec import STRICT
 from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.base import CostOracle
@@ -25,6 +26,7 @@ class LayerPrice:
 
     layer: str
     float_s: float
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ def mixed_precision(model: CompressedModel, oracle: CostOracle) -> Mixed:
 
     It is never expected to be slower than with integers alone or with none. Raises ModelError if it cannot be priced.
     """
-    layers = [layer for layer, scheme in model.precision.items() if scheme.integer]
+    layers = model.integer_layers
     variants = [model, _without(model, layers), *(_without(model, [layer]) for layer in layers)]
     integers_s, floats_s, *each_s = _prices(variants, oracle)
     prices = tuple(LayerPrice(layer=layer, float_s=price) for layer, price in zip(layers, each_s, strict=True))
@@ -51,7 +53,8 @@ def mixed_precision(model: CompressedModel, oracle: CostOracle) -> Mixed:
     candidates = [(integers_s, model), (floats_s, _without(model, layers))]
     if slow:
         together = _without(model, slow)
-        candidates += [(price, each) for price, each in zip(_prices([together], oracle), [together], strict=True)]
+        (together_s,) = _prices([together], oracle)
+        candidates.append((together_s, together))
         best = min(prices, key=lambda price: price.float_s)
         candidates.append((best.float_s, _without(model, [best.layer])))
     latency_s, chosen = min(candidates, key=lambda candidate: candidate[0])

@@ -15,11 +15,10 @@ _ANCHORS = {
     "matmul": "dense",
     "matmul_packed": "dense",
     "conv2d_dot": "conv2d",
-    "matmul_dot": "dense",
 }
 
 
-_DOT = ("conv2d_dot", "matmul_dot")
+_DOT = "conv2d_dot"
 _PLAIN = ("conv2d_nhwc", "group_conv2d_nhwc", "matmul")
 # Loops of a convolution's anchor, and the axis of the input that each moves over: rows, columns, kernel rows, columns.
 _WINDOW = ((1, 1), (2, 2), (4, 1), (5, 2))
@@ -85,12 +84,12 @@ def dissect(function: Any) -> Anatomy:
         extents,
         channels,
         computed,
-        packed=0 if names[place] in _PLAIN else int(weight.shape[-2 if names[place] in _DOT else -1]),
+        packed=0 if names[place] in _PLAIN else int(weight.shape[-2 if names[place] == _DOT else -1]),
         stride=_step(anchor, 1, 1) if moves else 1,
         adjacent=moves and all(_step(anchor, loop, axis) == 1 for loop, axis in _WINDOW if extents[loop] > 1),
         border=any(_shape(schedule.get(block)) != [int(extent) for extent in data.shape] for block in blocks[:place]),
         integer=str(data.dtype) in ("int8", "uint8"),
-        dot=names[place] in _DOT,
+        dot=names[place] == _DOT,
     )
 
 

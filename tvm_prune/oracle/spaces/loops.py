@@ -42,7 +42,9 @@ def points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Point]:
 def _program(extents: list[int], target: Target, variant: str) -> Program:
     width = extents[-1] if extents else 1
     lanes = 1 if variant in ("plain", "columns") else divisors(width, at_most=4 * target.lanes)[-1]
-    parallel = {"parallel": math.prod(extents) // lanes, "columns": math.prod(extents[:-2])}.get(variant, 1)
+    parallel = math.prod(extents) // lanes if variant == "parallel" else 1
+    if variant == "columns" and target.threads > 1:
+        parallel = math.prod(extents[:-2])
     return Program(
         space=NAME,
         space_version=VERSION,
