@@ -62,7 +62,9 @@ def weight_scales(weight: np.ndarray) -> np.ndarray:
     """
     largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float32)
     largest = np.maximum(largest, largest.max() / np.float32(SPREAD))
-    return np.where(largest > 0, largest / np.float32(WEIGHT_LIMIT), np.float32(1))
+    # A subnormal divided by 127 is zero: no scale is smaller than the smallest normal number.
+    scales = np.maximum(largest / np.float32(WEIGHT_LIMIT), np.finfo(np.float32).tiny)
+    return np.where(largest > 0, scales, np.float32(1))
 
 
 def largest_sums(arrays: Iterable[IntegerArray], state: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The arrays of an integer graph follow from the float ones as written down."""
 
 import numpy as np
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -24,7 +24,11 @@ WEIGHT = np.array([[[[1.0]], [[-2.0]]], [[[0.5]], [[0.25]]], [[[0.0]], [[0.0]]]]
 STATE = {"w": WEIGHT, "b": np.array([0.1, -0.3, 2.0], np.float32)}
 
 
+SUBNORMAL = np.full((1, 1, 3, 3), 1e-45, np.float32)
+
+
 @given(FILTERS)
+@example(SUBNORMAL)
 def test_every_weight_is_within_half_a_step_of_its_integer(weight: np.ndarray) -> None:
     integers = integer_array(IntegerArray("weight", "w"), {"w": weight})
     scales = weight_scales(weight).reshape(-1, 1, 1, 1)
@@ -47,6 +51,7 @@ def test_a_channel_of_tiny_weights_keeps_a_scale_that_its_bias_can_be_counted_in
 
 
 @given(FILTERS, st.integers(0, 255))
+@example(SUBNORMAL, 0)
 def test_no_sum_gets_larger_than_is_said(weight: np.ndarray, zero: int) -> None:
     state = {"w": weight, "b": np.linspace(-3, 3, len(weight)).astype(np.float32)}
     bias = IntegerArray("bias", "w", "b", source_scale=0.5, source_zero=zero)

@@ -50,7 +50,9 @@ def weight_scales(weight: torch.Tensor) -> torch.Tensor:
     """Return the scale of each output channel (the first axis), as relay_passes/integer_arrays.py does."""
     largest = weight.detach().reshape(len(weight), -1).abs().amax(dim=1)
     largest = torch.maximum(largest, largest.max() / SPREAD)
-    return torch.where(largest > 0, largest / WEIGHT_LIMIT, torch.ones_like(largest))
+    # A subnormal divided by 127 is zero: no scale is smaller than the smallest normal number.
+    scales = (largest / WEIGHT_LIMIT).clamp(min=torch.finfo(largest.dtype).tiny)
+    return torch.where(largest > 0, scales, torch.ones_like(largest))
 
 
 def integer_weight(weight: torch.Tensor) -> torch.Tensor:
