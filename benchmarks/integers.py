@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.jobs.quantize import in_integers
+from tvm_prune.jobs.number_formats import in_formats
 from tvm_prune.oracle.bundle import export_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
 
@@ -27,7 +27,7 @@ def _noise(model: CompressedModel) -> list[torch.Tensor]:
 def export_integers(model: CompressedModel, oracle: CompilerOracle, *, folder: Path, name: str) -> None:
     """Write ``folder/int8/bundle``, and ``model_int8.onnx`` from ``model.onnx``."""
     noise = _noise(model)
-    export_bundle(in_integers(model, noise), folder / "int8" / "bundle", oracle=oracle, name=name)
+    export_bundle(in_formats(model, noise), folder / "int8" / "bundle", oracle=oracle, name=name)
     _onnx(folder, [batch.numpy() for batch in noise])
 
 

@@ -1,10 +1,11 @@
-"""What int8 does to accuracy and speed: trained networks quantized after training, scored as compiled modules.
+"""What few bits do to accuracy and speed: trained networks quantized and scored as compiled modules.
 
     python -m benchmarks.quantization --weights resnet20=examples/weights/resnet20_cifar10.safetensors --data-dir DIR \\
         --json FILE
 
-Every network is quantized with each scheme and observer; `accuracy_*` are of the test split, `latency_ms` is that of
-the compiled module in a paired comparison with the float one, `faster` their ratio.
+Every network is quantized with each scheme, observer and number of epochs of training with rounding (0: none);
+`accuracy_*` are of the test split, `latency_ms` is that of the compiled module in a paired comparison with the float
+one, `faster` their ratio, `bytes` those of the file of packed weights.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from typing import Any
 
 from benchmarks.document import Document, markdown_table
 from tvm_prune.compress.calibrate import Observer
-from tvm_prune.jobs.quantize import Quantized, QuantizeScheme, quantize
+from tvm_prune.jobs.number_formats import QuantizeSettings, rounding_training
+from tvm_prune.jobs.quantize import Quantized, quantize
 from tvm_prune.models.datasets import load_data
 from tvm_prune.models.load import load_model
 from tvm_prune.oracle.compiler import CompilerOracle
@@ -25,6 +27,7 @@ COLUMNS = {
     "data": "",
     "scheme": "",
     "observer": "",
+    "epochs": "",
     "accuracy_fp32": ".4f",
     "accuracy_torch": ".4f",
     "accuracy_compiled": ".4f",
@@ -33,12 +36,18 @@ COLUMNS = {
     "faster": ".2f",
     "bytes": "",
 }
-# All in integers with each observer, and the mixed scheme with the default one.
-CASES: tuple[tuple[QuantizeScheme, Observer], ...] = (
-    ("int8", "minmax"),
-    ("int8", "percentile"),
-    ("int8", "mse"),
-    ("mixed", "mse"),
+# Each observer, then other formats with the default one: trained with rounding where the bits are few.
+CASES: tuple[tuple[str, Observer, int], ...] = (
+    ("int8", "minmax", 0),
+    ("int8", "percentile", 0),
+    ("int8", "mse", 0),
+    ("mixed", "mse", 0),
+    ("fixed8.4", "mse", 0),
+    ("w4", "mse", 0),
+    ("w4a8", "mse", 0),
+    ("w4a8", "mse", 4),
+    ("w2a8", "mse", 4),
+    ("w4a4", "mse", 4),
 )
 
 
@@ -46,20 +55,21 @@ def _row(found: Quantized) -> dict[str, Any]:
     return {
         "model": found.model,
         "data": found.data,
-        "scheme": found.scheme,
-        "observer": found.observer,
-        "calibration_images": found.calibration_images,
+        "scheme": found.settings.scheme,
+        "observer": found.settings.observer,
+        "epochs": found.settings.training.epochs if found.settings.training else 0,
+        "calibration_images": found.settings.images,
         "float_layers": list(found.float_layers),
         "accuracy_fp32": found.fp32.fraction,
         "accuracy_torch": found.rounded.fraction,
         "accuracy_compiled": found.compiled.fraction,
         "agreement": found.agreement,
-        "latency_ms": found.int8_ms,
+        "latency_ms": found.quantized_ms,
         "fp32_ms": found.fp32_ms,
         "faster": found.faster.median,
         "faster_low": found.faster.median_low,
         "faster_high": found.faster.median_high,
-        "bytes": found.int8_bytes,
+        "bytes": found.quantized_bytes,
         "fp32_bytes": found.fp32_bytes,
         "shipped": found.shipped,
     }
@@ -84,12 +94,14 @@ def main() -> None:
         with CompilerOracle(
             Target.local(threads=arguments.threads), records_folder=arguments.out / "records"
         ) as oracle:
-            for scheme, observer in CASES:
-                print(f"{name}: {scheme}, {observer}", file=sys.stderr)
-                out = arguments.out / f"{name}-{scheme}-{observer}"
-                found = quantize(
-                    model, data, oracle, out=out, scheme=scheme, observer=observer, images=arguments.images
+            for scheme, observer, epochs in CASES:
+                print(f"{name}: {scheme}, {observer}, {epochs} epochs", file=sys.stderr)
+                out = arguments.out / f"{name}-{scheme}-{observer}-{epochs}"
+                training = rounding_training(epochs) if epochs else None
+                settings = QuantizeSettings(
+                    scheme=scheme, observer=observer, images=arguments.images, training=training
                 )
+                found = quantize(model, data, oracle, out=out, settings=settings)
                 rows.append(_row(found))
                 if arguments.json is not None:
                     Document.of(rows).write(arguments.json)

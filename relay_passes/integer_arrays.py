@@ -1,7 +1,7 @@
 """The arrays of an integer graph, worked out from the float weights and biases of the network.
 
-Weights are symmetric, one scale for each output channel: w = scale * integer, the largest of a channel being 127.
-Activations have one scale and zero point: x = scale * (integer - zero point).
+Weights are symmetric, one scale for each output channel: w = scale * integer; of N bits they go up to 2^(N-1) - 1, of
+one bit they are -1 and 1. Activations have one scale and zero point: x = scale * (integer - zero point).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,16 +13,15 @@ import numpy as np
 __all__ = [
     "LARGEST_SUM",
     "SPREAD",
-    "WEIGHT_LIMIT",
     "ArrayKind",
     "IntegerArray",
+    "WeightFormat",
     "integer_array",
     "largest_sums",
+    "weight_limit",
     "weight_scales",
 ]
 
-# Largest magnitude of an integer weight: -128 is left out, so that the range is symmetric.
-WEIGHT_LIMIT = 127
 # What the sums of 32 bits hold, and the largest integer of a stored tensor.
 LARGEST_SUM = 2**31 - 1
 _MOST = 255
@@ -32,6 +31,14 @@ _MOST_SHIFT = 16
 SPREAD = 4096
 
 ArrayKind = Literal["weight", "bias", "multiplier", "residual", "residual_half", "residual_shift"]
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """Bits of a weight's integers, and the name of its float32 scales (None: they follow from the weight)."""
+
+    bits: int = 8
+    scales: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,18 +59,26 @@ class IntegerArray:
     source_scale: float = 1.0
     source_zero: int = 0
     result_scale: float = 1.0
+    format: WeightFormat = WeightFormat()
 
 
-def weight_scales(weight: np.ndarray) -> np.ndarray:
+def weight_limit(bits: int) -> int:
+    """Return the largest magnitude of an integer weight: -128 and the like are left out, the range is symmetric."""
+    return max(1, (1 << bits - 1) - 1)
+
+
+def weight_scales(weight: np.ndarray, bits: int = 8) -> np.ndarray:
     """Return the scale of each output channel (the first axis) as float32; 1 for weights that are all zero.
 
-    A channel whose largest weight is below 1/4096 of the layer's has the scale of that: its bias, counted in units of
-    the scale, would not fit 32 bits else.
+    The largest weight of a channel becomes its largest integer; of one bit the scale is the mean magnitude. A channel
+    below 1/4096 of the layer's largest has the scale of that: its bias, counted in units of the scale, would not fit 32
+    bits else.
     """
-    largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float32)
+    magnitudes = np.abs(weight.reshape(len(weight), -1))
+    largest = (magnitudes.max(axis=1) if bits > 1 else magnitudes.mean(axis=1)).astype(np.float32)
     largest = np.maximum(largest, largest.max() / np.float32(SPREAD))
     # A subnormal divided by 127 is zero: no scale is smaller than the smallest normal number.
-    scales = np.maximum(largest / np.float32(WEIGHT_LIMIT), np.finfo(np.float32).tiny)
+    scales = np.maximum(largest / np.float32(weight_limit(bits)), np.finfo(np.float32).tiny)
     return np.where(largest > 0, scales, np.float32(1))
 
 
@@ -97,9 +112,12 @@ def integer_array(made: IntegerArray, state: Mapping[str, np.ndarray]) -> np.nda
 
 def _exact(made: IntegerArray, state: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the array in float64, which holds it exactly whether its own type does or not."""
-    weight = state[made.weight]
-    scales = weight_scales(weight)
-    integers = np.asarray(np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1))), np.float64)
+    weight, bits = state[made.weight], made.format.bits
+    scales = weight_scales(weight, bits) if made.format.scales is None else state[made.format.scales]
+    scaled = weight / scales.reshape(-1, *[1] * (weight.ndim - 1))
+    limit = weight_limit(bits)
+    rounded = np.rint(np.clip(scaled, -limit, limit)) if bits > 1 else np.where(scaled < 0, -1, 1)
+    integers = np.asarray(rounded, np.float64)
     if made.kind == "weight":
         return integers
     sums = np.float64(made.source_scale) * scales.astype(np.float64)

@@ -11,7 +11,7 @@ value + 0.5, which every processor does in one instruction.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ import tvm
 from tvm import ir, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from relay_passes.integer_arrays import ArrayKind, IntegerArray
+from relay_passes.integer_arrays import ArrayKind, IntegerArray, WeightFormat
 
 __all__ = ["STORED", "IntegerGraph"]
 
@@ -66,9 +66,16 @@ _Meaning = _Stored | _Sum
 
 @mutator
 class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has is Any
-    def __init__(self, module: ir.IRModule, weights: dict[relax.Var, relax.Var], biases: frozenset[relax.Var]) -> None:
+    def __init__(
+        self,
+        module: ir.IRModule,
+        weights: dict[relax.Var, relax.Var],
+        formats: Mapping[str, WeightFormat],
+        biases: frozenset[relax.Var],
+    ) -> None:
         super().__init__(module)
         self._weights = weights
+        self._formats = formats
         self._biases = biases
         self._meanings: dict[relax.Var, _Meaning] = {}
         # Reshaped and transposed variables: (what of, the call that does it).
@@ -126,6 +133,9 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
             return replace(first, var=self._emit(moved))
         return None
 
+    def _of(self, kind: ArrayKind, weight: str, **fields: Any) -> IntegerArray:
+        return IntegerArray(kind, weight, format=self._formats[weight], **fields)
+
     # --- integer arithmetic -------------------------------------------------------------------------------------------
 
     def _emit(self, value: relax.Expr) -> relax.Var:
@@ -157,7 +167,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
             return None
         integers = self._weights[weight]
         if integers.name not in self.arrays:
-            self.arrays[integers.name] = IntegerArray("weight", weight.name)
+            self.arrays[integers.name] = self._of("weight", weight.name)
             self.params.append(integers)
         if name == "matmul":
             # A convolution of one pixel: there are instructions for it, and kernels.
@@ -190,7 +200,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         if bias is None and not (found.bare and found.source.zero):
             return replace(found, bare=False)
         zero = found.source.zero if found.bare else 0
-        array = IntegerArray("bias", found.weight, bias, found.source.scale, zero)
+        array = self._of("bias", found.weight, bias=bias, source_scale=found.source.scale, source_zero=zero)
         added = self._emit(relax.op.add(found.var, self._array(array, self._wide(found))))
         return replace(found, var=added, bare=False)
 
@@ -208,10 +218,8 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         return None
 
     def _residual(self, found: _Sum, stored: _Stored) -> _Sum:
-        arrays = [
-            self._array(IntegerArray(kind, found.weight, None, found.source.scale, 0, stored.scale), self._wide(found))
-            for kind in _RESIDUAL
-        ]
+        scales = {"source_scale": found.source.scale, "result_scale": stored.scale}
+        arrays = [self._array(self._of(kind, found.weight, **scales), self._wide(found)) for kind in _RESIDUAL]
         value = self._emit(relax.op.astype(stored.var, _SUM))
         if found.flat:
             value = self._emit(relax.op.reshape(value, _extents(found.var)))
@@ -239,7 +247,8 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         low, high = float(-zero), float(_MOST - zero)
         if isinstance(meaning, _Sum):
             meaning = self._complete(meaning)
-            array = IntegerArray("multiplier", meaning.weight, None, meaning.source.scale, 0, scale)
+            scales = {"source_scale": meaning.source.scale, "result_scale": scale}
+            array = self._of("multiplier", meaning.weight, **scales)
             scaled = self._emit(relax.op.astype(meaning.var, "float32"))
             scaled = self._emit(relax.op.multiply(scaled, self._array(array, self._wide(meaning))))
             low, high = max(low, meaning.low / scale), min(high, meaning.high / scale)
@@ -268,7 +277,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
                 value = self._emit(relax.op.subtract(value, _number(meaning.zero, value)))
             return self._emit(relax.op.multiply(value, _number(meaning.scale, value)))
         found = self._complete(meaning)
-        array = IntegerArray("multiplier", found.weight, None, found.source.scale)
+        array = self._of("multiplier", found.weight, source_scale=found.source.scale)
         value = self._emit(relax.op.astype(found.var, "float32"))
         value = self._emit(relax.op.multiply(value, self._array(array, self._wide(found))))
         if (found.low, found.high) == (0.0, math.inf):
@@ -294,14 +303,14 @@ def _number(number: float, like: Any) -> relax.Expr:
 
 @tvm.transform.module_pass(opt_level=0, name="IntegerGraph")
 class IntegerGraph:
-    """Compute with integers what reads stored tensors and the weights named in `weights`.
+    """Compute with integers what reads stored tensors and the weights named in `formats`.
 
     To be applied to an imported graph, whose weights are the parameters after the inputs. `arrays` then says how the
     new parameters follow from the float ones, by name; a parameter that is not there is a float one of that name.
     """
 
-    def __init__(self, weights: Collection[str]) -> None:
-        self.weights = frozenset(weights)
+    def __init__(self, formats: Mapping[str, WeightFormat]) -> None:
+        self.formats = dict(formats)
         self.arrays: dict[str, IntegerArray] = {}
 
     def transform_module(self, module: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
@@ -312,10 +321,10 @@ class IntegerGraph:
         integers = {
             var: relax.Var(var.name, relax.TensorType(_extents(var), "int8"))
             for var in given
-            if var.name in self.weights
+            if var.name in self.formats
         }
         biases = frozenset(var for var in given if len(var.ty.shape.values) == 1)
-        visitor = _Integers(module, integers, biases)
+        visitor = _Integers(module, integers, self.formats, biases)
         body = visitor.visit_expr(main.body)
         self.arrays = visitor.arrays
         inputs = list(main.params[:count])

@@ -9,7 +9,8 @@ from torch import nn
 from tvm_prune.compress.apply import apply_steps, kept_outputs
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import RecipeError
-from tvm_prune.graph.compressed import CompressedModel, Scheme
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.scheme import Scheme
 
 
 def model() -> CompressedModel:

@@ -98,10 +98,10 @@ def changed(**parts: Any) -> str:
         (changed(base={"source": "a", "fingerprint": "b", "c": 1}), r"not a valid Recipe: .*base\.c"),
         (
             changed(steps=[{"group": "0", "width": 8, "keep": [1], "kind": "melt"}]),
-            r"not a valid Recipe: .*steps\.0\.kind",
+            "not a valid Recipe: .*steps.0: .*'melt'.* 'prune', 'quantize'",
         ),
-        (changed(steps=[{"group": "0", "width": 8, "keep": []}]), "step 1 .* keeps nothing"),
-        (changed(steps=[{"group": "0", "width": 2, "keep": [1, 2]}]), "keeps units outside 0 to 1"),
+        (changed(steps=[{"group": "0", "width": 8, "keep": [], "kind": "prune"}]), "step 1 .* keeps nothing"),
+        (changed(steps=[{"group": "0", "width": 2, "keep": [1, 2], "kind": "prune"}]), "keeps units outside 0 to 1"),
     ],
 )
 def test_a_file_that_is_not_a_sound_recipe_is_refused(text: str, message: str, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from tests.graph.networks import built
-from tvm_prune.graph.compressed import CompressedModel, Scheme
+from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fingerprint import family, fingerprint
+from tvm_prune.graph.scheme import Scheme
 from tvm_prune.graph.surgery import prune_groups
 from tvm_prune.models.load import load_model
 from tvm_prune.models.weights import weights_digest
@@ -47,7 +48,7 @@ def test_weight_values_and_training_flags_do_not_change_it() -> None:
 def test_pruning_precision_and_inputs_change_it() -> None:
     base = model()
     pruned = replace(base, module=prune_groups(base.module, base.example_inputs, {"inner": [0, 1]}))
-    quantized = replace(base, precision={"stem": Scheme(weights="int8")})
+    quantized = replace(base, precision={"stem": Scheme(weight_bits=8)})
     larger = replace(base, example_inputs=(torch.zeros(1, 3, 16, 16),))
     assert len({fingerprint(one) for one in (base, pruned, quantized, larger)}) == 4
 
@@ -65,7 +66,7 @@ def test_the_order_of_calls_changes_it() -> None:
 
 
 def test_the_order_of_precision_entries_does_not_change_it() -> None:
-    schemes = {"stem": Scheme(weights="int8"), "inner": Scheme()}
+    schemes = {"stem": Scheme(weight_bits=8), "inner": Scheme()}
     one = replace(model(), precision=schemes)
     other = replace(model(), precision=dict(reversed(schemes.items())))
     assert fingerprint(one) == fingerprint(other)
@@ -116,7 +117,7 @@ def test_settings_order_precision_and_image_size_make_another_family() -> None:
     strides = [around(nn.Sequential(nn.Conv2d(3, 4, 1, stride=stride)), 1, 3, 4, 4) for stride in (1, 2)]
     orders = [around(Ordered(order), 1, 4) for order in (("a", "b"), ("b", "a"))]
     others = [
-        replace(base, precision={"stem": Scheme(weights="int8")}),
+        replace(base, precision={"stem": Scheme(weight_bits=8)}),
         replace(base, example_inputs=(torch.zeros(1, 3, 16, 16),)),
     ]
     assert len({family(one) for one in (base, *strides, *orders, *others)}) == 7

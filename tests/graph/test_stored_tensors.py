@@ -1,19 +1,23 @@
 """Which tensors are stored follows from the layers that compute with integers."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from tvm_prune.graph.compressed import INT8, CompressedModel, StoredAs
+from tvm_prune.graph.compressed import CompressedModel, StoredAs
 from tvm_prune.graph.integer_ops import integer_weight, stored
+from tvm_prune.graph.scheme import INT8, Scheme
 from tvm_prune.graph.stored_tensors import (
     integer_capable,
     layers_of,
+    own_scales,
     reference_module,
     rounding_graph,
     stored_nodes,
+    stored_schemes,
     traced_graph,
 )
 
@@ -75,7 +79,7 @@ def test_of_two_layers_that_are_added_the_later_stays_a_sum(model: CompressedMod
 def test_a_rounded_graph_rounds_those_tensors_and_weights(model: CompressedModel) -> None:
     layers = ["stem", "first"]
     how = {name: StoredAs(scale=0.1, zero_point=9) for name in names(model, *layers)}
-    graph = rounding_graph(traced_graph(model), layers, how, weights=True)
+    graph = rounding_graph(replace(model, precision=dict.fromkeys(layers, INT8), stored=how), weights=layers)
     rounded = [node for node in graph.graph.nodes if node.target is stored._opoverload]
     assert [node.args[0].name for node in rounded] == ["image", "relu"]
     assert all(set(node.args[0].users) == {node} for node in rounded)
@@ -103,3 +107,32 @@ def test_a_linear_layer_of_more_than_rows_has_no_integer_form() -> None:
     module = nn.Sequential(nn.Linear(4, 6), nn.Flatten(), nn.Linear(18, 2))
     sequences = CompressedModel(module=module.eval(), example_inputs=(torch.randn(1, 3, 4),))
     assert integer_capable(traced_graph(sequences).graph) == ["2"]
+
+
+def test_a_tensor_that_several_layers_read_has_the_most_bits_that_one_asks_for(model: CompressedModel) -> None:
+    narrow, wide = Scheme.parse("w2a3"), Scheme.parse("w4a6")
+    precision = {"stem": narrow, "first": narrow, "shortcut": wide, "second": INT8, "head": Scheme.parse("w4")}
+    found = stored_schemes(traced_graph(model).graph, precision)
+    # The last is only added: it is no layer's input.
+    assert found == {"image": narrow, "relu": wide, "relu_1": INT8, "conv2d_2": INT8}
+
+
+def test_layers_of_which_only_weights_are_rounded_read_floats(model: CompressedModel) -> None:
+    made = replace(model, precision={"stem": Scheme.parse("w3")})
+    assert made.integer_layers == []
+    image = torch.randn(2, 3, 8, 8)
+    coarse = copy.deepcopy(model.module)
+    with torch.no_grad():
+        coarse.stem.weight.copy_(integer_weight(coarse.stem.weight, 3))  # type: ignore[operator, union-attr, arg-type]
+        torch.testing.assert_close(reference_module(made, any_batch=True)(image), coarse(image))
+
+
+def test_scales_are_the_layers_own_or_those_of_its_fixed_point_or_none(model: CompressedModel) -> None:
+    precision = {"stem": Scheme.parse("w4"), "first": Scheme.parse("fixed8.4"), "head": INT8}
+    made = replace(model, precision=precision, weight_scales={"stem": (0.5, 0.25, 1.0, 2.0)})
+    stem, first = own_scales(made, "stem"), own_scales(made, "first")
+    assert stem is not None
+    assert first is not None
+    assert stem.tolist() == [0.5, 0.25, 1.0, 2.0]
+    assert first.tolist() == [1 / 16] * 8
+    assert own_scales(made, "head") is None

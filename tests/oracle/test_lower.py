@@ -18,8 +18,9 @@ from tvm_prune.errors import (
     UnlinkedLayerError,
     UnsupportedOperatorError,
 )
-from tvm_prune.graph.compressed import INT8, CompressedModel, StoredAs
+from tvm_prune.graph.compressed import CompressedModel, StoredAs
 from tvm_prune.graph.groups import find_groups
+from tvm_prune.graph.scheme import INT8
 from tvm_prune.graph.surgery import prune_groups
 from tvm_prune.models.load import load_model
 from tvm_prune.oracle.lower import lower, lower_alike

@@ -8,10 +8,11 @@ from hypothesis.extra import numpy as arrays
 from relay_passes.integer_arrays import (
     LARGEST_SUM,
     SPREAD,
-    WEIGHT_LIMIT,
     IntegerArray,
+    WeightFormat,
     integer_array,
     largest_sums,
+    weight_limit,
     weight_scales,
 )
 
@@ -27,14 +28,28 @@ STATE = {"w": WEIGHT, "b": np.array([0.1, -0.3, 2.0], np.float32)}
 SUBNORMAL = np.full((1, 1, 3, 3), 1e-45, np.float32)
 
 
-@given(FILTERS)
-@example(SUBNORMAL)
-def test_every_weight_is_within_half_a_step_of_its_integer(weight: np.ndarray) -> None:
-    integers = integer_array(IntegerArray("weight", "w"), {"w": weight})
-    scales = weight_scales(weight).reshape(-1, 1, 1, 1)
+@given(FILTERS, st.integers(2, 8))
+@example(SUBNORMAL, 8)
+def test_every_weight_is_within_half_a_step_of_its_integer(weight: np.ndarray, bits: int) -> None:
+    integers = integer_array(IntegerArray("weight", "w", format=WeightFormat(bits)), {"w": weight})
+    scales = weight_scales(weight, bits).reshape(-1, 1, 1, 1)
     assert integers.dtype == np.int8
-    assert np.abs(integers.astype(int)).max() <= WEIGHT_LIMIT
+    assert np.abs(integers.astype(int)).max() <= weight_limit(bits)
     assert (np.abs(integers * scales - weight) <= scales * 0.50001).all()
+
+
+def test_of_one_bit_weights_are_one_or_minus_one_times_their_mean_magnitude() -> None:
+    made = IntegerArray("weight", "w", format=WeightFormat(1))
+    assert integer_array(made, STATE).reshape(3, 2).tolist() == [[1, -1], [1, 1], [1, 1]]
+    assert weight_scales(WEIGHT, 1).tolist() == [1.5, 0.375, np.float32(1.5 / SPREAD)]
+
+
+def test_given_scales_are_used_and_what_is_beyond_them_is_cut_off() -> None:
+    made = IntegerArray("weight", "w", source_scale=2.0, format=WeightFormat(4, "s"))
+    state = {**STATE, "s": np.array([0.5, 0.01, 1.0], np.float32)}
+    assert integer_array(made, state).reshape(3, 2).tolist() == [[2, -4], [7, 7], [0, 0]]
+    multiplier = integer_array(IntegerArray("multiplier", "w", None, 2.0, format=made.format), state)
+    np.testing.assert_allclose(multiplier, 2 * state["s"])
 
 
 def test_the_largest_weight_of_a_channel_is_127_and_a_channel_of_zeros_stays_zeros() -> None:

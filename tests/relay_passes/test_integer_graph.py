@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tvm import relax
 
-from relay_passes.integer_arrays import integer_array, weight_scales
+from relay_passes.integer_arrays import WeightFormat, integer_array, weight_scales
 from relay_passes.integer_graph import IntegerGraph
 from tests.relay_passes.graphs import Emit, graph, operators, run, tensor
 from tests.relay_passes.integer_reference import convolved, rounded
@@ -41,7 +41,7 @@ def made(body: Callable[[Emit, Any, dict[str, Any]], Any], names: str = "wbvu") 
 
 def integers(module: Any, names: str = "wvu") -> tuple[Any, np.ndarray]:
     """Return the integer graph and its result on the image."""
-    passed = IntegerGraph(names)
+    passed = IntegerGraph(dict.fromkeys(names, WeightFormat()))
     changed = passed(module)  # type: ignore[operator]
     arrays = {name: integer_array(how, STATE) for name, how in passed.arrays.items()}
     values = [arrays.get(var.name, STATE.get(var.name)) for var in changed["main"].params[1:]]
@@ -156,7 +156,7 @@ def test_a_linear_layer_is_a_convolution_of_one_pixel() -> None:
         product = emit(relax.op.matmul(stored(emit, data, SOURCE), emit(relax.op.permute_dims(weight))))
         return stored(emit, emit(relax.op.nn.relu(emit(relax.op.add(product, bias)))), POSITIVE)
 
-    passed = IntegerGraph("m")
+    passed = IntegerGraph({"m": WeightFormat()})
     changed = passed(graph([data], [weight, bias], body))  # type: ignore[operator]
     state = {"m": matrix, "c": offset}
     values = [integer_array(passed.arrays[var.name], state) for var in changed["main"].params[1:]]

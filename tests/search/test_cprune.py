@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.search.toy import SETTINGS, WIDTHS, ToyOracle, ToyWorkbench, search, toy_of
-from tvm_prune.compress.step import PruneStep, Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import GoalError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.cost import Failure, Ratio
@@ -93,7 +93,7 @@ def test_what_the_ceiling_holds_back_is_tried_before_deeper_cuts(tmp_path: Path)
     class Harmless(ToyWorkbench):
         """Group "one", which saves too little by itself, is the only one whose cut does not show in a probe."""
 
-        def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...]) -> float | None:
+        def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[PruneStep, ...]) -> float | None:
             units = toy_of(model).kept
             return 0.001 * sum(WIDTHS[name] - len(units[name]) for name in ("stem", "two"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.search.toy import ToyOracle, ToyWorkbench, header, key, model_of, search, toy_of
-from tvm_prune.compress.step import PruneStep, Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import JournalError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.cost import Cost, Failure
@@ -199,7 +199,7 @@ class Fitting(ToyWorkbench):
     """A refit undoes nine tenths of the damage, training `recovery` of it whatever was before."""
 
     def refit(
-        self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
+        self, model: CompressedModel, parent: CompressedModel, steps: tuple[PruneStep, ...], *, seed: int
     ) -> CompressedModel:
         return model_of(toy_of(model).kept, 0.9)
 

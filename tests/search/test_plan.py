@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.search.toy import SETTINGS, ToyOracle, ToyWorkbench, toy_of
-from tvm_prune.compress.step import Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import GoalError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.search.plan import plan
@@ -26,7 +26,7 @@ class Watching(Untrained):
 
     built: Sequence[int] = ()
 
-    def build(self, parent: CompressedModel, steps: tuple[Step, ...]) -> CompressedModel:
+    def build(self, parent: CompressedModel, steps: tuple[PruneStep, ...]) -> CompressedModel:
         model = super().build(parent, steps)
         self.built = [len(units) for units in toy_of(model).kept.values()]
         return model

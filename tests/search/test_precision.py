@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from tvm_prune.errors import ModelError
-from tvm_prune.graph.compressed import INT8, CompressedModel, StoredAs
+from tvm_prune.graph.compressed import CompressedModel, StoredAs
+from tvm_prune.graph.scheme import INT8
 from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.cost import Cost, Failure, Provenance
 from tvm_prune.search.precision import mixed_precision

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from tvm_prune.codec import encode
-from tvm_prune.compress.step import Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.files import write_atomically
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import LayerShape
@@ -115,7 +115,7 @@ class ToyWorkbench:
     def dense(self) -> CompressedModel:
         return model_of({name: tuple(range(width)) for name, width in WIDTHS.items()})
 
-    def build(self, parent: CompressedModel, steps: tuple[Step, ...]) -> CompressedModel:
+    def build(self, parent: CompressedModel, steps: tuple[PruneStep, ...]) -> CompressedModel:
         self.event()
         kept = dict(toy_of(parent).kept)
         for step in steps:
@@ -124,7 +124,7 @@ class ToyWorkbench:
         return model_of(kept)
 
     def refit(
-        self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
+        self, model: CompressedModel, parent: CompressedModel, steps: tuple[PruneStep, ...], *, seed: int
     ) -> CompressedModel:
         self.event()
         return model
@@ -133,7 +133,7 @@ class ToyWorkbench:
         self.event()
         return model_of(toy_of(model).kept, self.recovery - (seed % 1000) * 1e-6)
 
-    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...]) -> float | None:
+    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[PruneStep, ...]) -> float | None:
         self.event()
         if self.blind:
             return None
@@ -177,13 +177,13 @@ class ToyWorkbench:
         )
         return (*found, head)
 
-    def save(self, model: CompressedModel, steps: tuple[Step, ...], stem: Path) -> None:
+    def save(self, model: CompressedModel, steps: tuple[PruneStep, ...], stem: Path) -> None:
         self.event()
         toy = toy_of(model)
         content = {"kept": toy.kept, "recovered": toy.recovered, "steps": encode(steps)}
         write_atomically(stem.with_name(f"{stem.name}.safetensors"), json.dumps(content))
 
-    def load(self, steps: tuple[Step, ...], stem: Path) -> CompressedModel:
+    def load(self, steps: tuple[PruneStep, ...], stem: Path) -> CompressedModel:
         self.event()
         content = json.loads(stem.with_name(f"{stem.name}.safetensors").read_text())
         assert content["steps"] == encode(steps)

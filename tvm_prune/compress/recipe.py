@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tvm_prune.codec import STRICT, decode, encode
-from tvm_prune.compress.apply import apply_steps, check_step
+from tvm_prune.compress.apply import apply_steps, check_order, check_step
 from tvm_prune.compress.step import Step
 from tvm_prune.errors import ConfigError, RecipeError
 from tvm_prune.files import write_atomically
@@ -82,4 +82,5 @@ class Recipe:
             raise RecipeError(f"{path} is {error}. {again}") from error
         for number, step in enumerate(recipe.steps, start=1):
             check_step(step, number=number)
+        check_order(recipe.steps)
         return recipe

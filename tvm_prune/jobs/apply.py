@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from tvm_prune.compress.packed import is_packed, read_packed
 from tvm_prune.compress.recipe import Recipe
 from tvm_prune.errors import RecipeError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.tune import compressed
 from tvm_prune.models.load import Model
-from tvm_prune.models.weights import load_weights
+from tvm_prune.models.weights import load_tensors, load_weights
 
 __all__ = ["load_pruned"]
 
@@ -17,9 +18,9 @@ def load_pruned(
 ) -> CompressedModel:
     """Return the model that the recipe makes of `model`.
 
-    Its weights are the kept channels of the weights that `model` has; with `weights` (safetensors of the pruned model,
-    as a run folder holds them) those instead. Raises RecipeError, also where an ONNX file has changed since and its own
-    weights are wanted, and WeightsError.
+    Its weights are the kept channels of the weights that `model` has; with `weights` (safetensors of the pruned or
+    quantized model, as a run folder holds them, packed ones too) those instead. Raises RecipeError, also where an ONNX
+    file has changed since and its own weights are wanted, and WeightsError.
     """
     loaded = Recipe.load(Path(recipe))
     wanted, found = loaded.base.file_sha256, model.file_sha256 if isinstance(model, Model) else None
@@ -30,5 +31,8 @@ def load_pruned(
         )
     made = loaded.apply(compressed(model))
     if weights is not None:
-        load_weights(made.module, Path(weights))
+        if is_packed(Path(weights)):
+            load_tensors(made.module, read_packed(Path(weights)), Path(weights))
+        else:
+            load_weights(made.module, Path(weights))
     return made

@@ -1,59 +1,59 @@
-"""Bring a network to integers after its training: calibrate, compile, and say what that has gained and cost.
+"""Bring a network to few bits: calibrate or train, compile, and say what that has gained and cost.
 
 Accuracy is that of the compiled module on the test split, beside that of the same network rounded in torch; the speed
-is a paired comparison of the two compiled modules. Where integers turn out slower, the bundle is of the float network.
+is a paired comparison of the two compiled modules. Where the rounded one is slower, the bundle is of the float network.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from tvm_prune.codec import STRICT, dumps
-from tvm_prune.compress.calibrate import Observer, calibrate
-from tvm_prune.errors import ModelError, QuantizationError
+from tvm_prune.codec import STRICT, decode, dumps, encode
+from tvm_prune.compress.packed import write_packed
+from tvm_prune.compress.quantize import step_of
+from tvm_prune.compress.recipe import BaseModel, Recipe
+from tvm_prune.errors import ModelError
 from tvm_prune.files import write_atomically
-from tvm_prune.graph.compressed import INT8, CompressedModel
-from tvm_prune.graph.groups import near
-from tvm_prune.graph.stored_tensors import integer_capable, layers_of, reference_module, traced_graph
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.fingerprint import fingerprint
+from tvm_prune.graph.learned_steps import learning_module, with_learned
+from tvm_prune.graph.stored_tensors import layers_of, reference_module, traced_graph
+from tvm_prune.jobs.number_formats import MIXED, QuantizeSettings, calibration_batches, in_formats
 from tvm_prune.jobs.tune import compressed
 from tvm_prune.jobs.watcher import Silent, Watcher
 from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.datasets.dataset import DataSet, Split
 from tvm_prune.models.evaluate import Score, predictions
 from tvm_prune.models.load import Model
+from tvm_prune.models.train import Progress, train
+from tvm_prune.models.weights import save_weights
 from tvm_prune.oracle.bundle import export_bundle, load_bundle, open_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Failure, Ratio
 from tvm_prune.search.precision import LayerPrice, mixed_precision
 
-__all__ = ["QuantizeScheme", "Quantized", "calibrated", "compiled_predictions", "in_integers", "quantize"]
-
-QuantizeScheme = Literal["int8", "mixed"]
-
-_BATCH = 64
+__all__ = ["Quantized", "compiled_predictions", "quantize", "trained_in_formats"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
-    """What integers made of a network.
+    """What few bits made of a network.
 
-    `integer_layers` and `float_layers` by name; scores on the test split: of the float network, of the rounded one in
-    torch, of the compiled module, and on how many images the last two answer alike. `faster` is the float module's
-    latency over the integer one's; `shipped` says which of the two the bundle is. Bytes are those of all weights.
-    `prices` are those that the scheme "mixed" went by: the whole network with one layer in float32.
+    `precision` names the format of each layer that has one (graph/scheme.py), `float_layers` the others; `prices` are
+    those that "mixed" went by: the whole network with one layer in float32. Scores are of the test split: of the float
+    network, of the rounded one in torch, of the compiled module, and on how many images the last two answer alike.
+    `faster` is the float module's latency over the rounded one's; `shipped` says which of the two the bundle is. Bytes
+    are those of the files weights.safetensors of the float network and packed.safetensors.
     """
 
     model: str
     data: str
-    scheme: QuantizeScheme
-    observer: Observer
-    calibration_images: int
+    settings: QuantizeSettings
     prices: tuple[LayerPrice, ...]
-    integer_layers: tuple[str, ...]
+    precision: dict[str, str]
     float_layers: tuple[str, ...]
     fp32: Score
     rounded: Score
@@ -61,10 +61,10 @@ class Quantized:
     agreeing: int
     faster: Ratio
     fp32_ms: float
-    int8_ms: float
+    quantized_ms: float
     fp32_bytes: int
-    int8_bytes: int
-    shipped: Literal["int8", "float32"]
+    quantized_bytes: int
+    shipped: Literal["quantized", "float32"]
     bundle: str
     parity_max_abs_err: float
     __pydantic_config__ = STRICT
@@ -75,37 +75,32 @@ class Quantized:
         return self.agreeing / self.compiled.total
 
 
-def in_integers(
+def trained_in_formats(
     model: CompressedModel,
-    batches: Iterable[torch.Tensor],
+    dense: CompressedModel,
+    data: DataSet,
+    settings: QuantizeSettings,
     *,
-    observer: Observer = "mse",
-    keep_float: frozenset[str] = frozenset(),
+    folder: Path | None = None,
+    watcher: Watcher | None = None,
 ) -> CompressedModel:
-    """Return `model` with integer layers, all that have such a form but `keep_float`, calibrated on `batches`.
+    """Return `model`, which was rounded from `dense`, after the training that `settings` ask for.
 
-    Raises QuantizationError if no layer has an integer form, there is no layer of a name in `keep_float`, or nothing
-    to calibrate on.
+    `dense` is the teacher where the training has one. Checkpoints go to `folder`: a killed training goes on from there.
     """
-    graph = traced_graph(model)
-    known = layers_of(graph.graph)
-    if unknown := keep_float.difference(known):
-        raise QuantizationError(f"there is no layer {min(unknown)!r} to keep in float32; {near(min(unknown), known)}")
-    layers = [layer for layer in integer_capable(graph.graph) if layer not in keep_float]
-    if not layers:
-        raise QuantizationError(
-            "no layer of this model has an integer form: linear layers have, and convolutions of one group or depthwise"
+    training, watcher = settings.training, watcher or Silent()
+    if training is None or not model.rounded_layers:
+        return model
+
+    def told(progress: Progress) -> None:
+        watcher.advance(
+            progress.step, total=progress.steps, detail=f"epoch {progress.epoch + 1}, loss {progress.loss:.3f}"
         )
-    stored = calibrate(model, layers, batches, observer=observer)
-    return replace(model, precision=dict.fromkeys(layers, INT8), stored=stored)
 
-
-def calibrated(
-    model: CompressedModel, data: DataSet, *, images: int, observer: Observer, keep_float: frozenset[str]
-) -> CompressedModel:
-    """Return `model` with integer layers, calibrated on the first `images` of the training split, as `in_integers`."""
-    chosen = data.train.images[:images].split(_BATCH)
-    return in_integers(model, [normalised(batch, data) for batch in chosen], observer=observer, keep_float=keep_float)
+    watcher.stage("train with rounding")
+    teacher = dense.module if training.distill_weight else None
+    result = train(learning_module(model), data, training, teacher=teacher, checkpoint_dir=folder, progress=told)
+    return with_learned(model, result.module)
 
 
 def quantize(
@@ -114,29 +109,31 @@ def quantize(
     oracle: CompilerOracle,
     *,
     out: Path | str,
+    settings: QuantizeSettings | None = None,
     name: str | None = None,
-    scheme: QuantizeScheme = "int8",
-    images: int = 512,
-    observer: Observer = "mse",
-    keep_float: frozenset[str] = frozenset(),
+    recipe: Recipe | None = None,
     watcher: Watcher | None = None,
 ) -> Quantized:
-    """Quantize `model`, write its bundle to ``out/bundle`` and what is returned to ``out/report.json``.
+    """Quantize `model`; write its bundle to ``out/bundle`` and what is returned to ``out/report.json``.
 
-    Scheme "int8" brings every layer to integers that can be, "mixed" those that the network is not faster without.
-    `name` is for a network that was pruned before. Raises QuantizationError, and ModelError or ParityError if it cannot
-    be built.
+    Beside them lie weights.safetensors and recipe.json, which make the rounded network again (jobs/apply.py), and
+    packed.safetensors. `name` and `recipe` are those of a network that was pruned before; without either a
+    CompressedModel leaves no recipe. Raises QuantizationError, ConfigError for settings that contradict each other, and
+    ModelError or ParityError if it cannot be built.
     """
     out, watcher = Path(out), watcher or Silent()
+    settings = decode(QuantizeSettings, encode(settings or QuantizeSettings()))
     dense = compressed(model)
     name = name or (model.name if isinstance(model, Model) else type(model.module).__name__)
     watcher.stage("calibrate on the training split")
-    made = calibrated(dense, data, images=images, observer=observer, keep_float=keep_float)
-    watcher.stage("tune and compile both networks")
+    made = in_formats(dense, calibration_batches(data, settings.images), settings)
     prices: tuple[LayerPrice, ...] = ()
-    if scheme == "mixed":
+    if settings.scheme == MIXED:
+        watcher.stage("price every layer in float32")
         mixed = mixed_precision(made, oracle)
         made, prices = mixed.model, mixed.prices
+    made = trained_in_formats(made, dense, data, settings, folder=out / "training", watcher=watcher)
+    watcher.stage("tune and compile both networks")
     bundle = export_bundle(made, out / "bundle", oracle=oracle, name=name)
     faster = oracle.compare(made, dense)
     if isinstance(faster, Failure):
@@ -145,29 +142,32 @@ def quantize(
     fp32 = predictions(dense.module, data.test, data)
     rounded = predictions(reference_module(made, any_batch=True), data.test, data)
     compiled = compiled_predictions(out / "bundle", data.test, data)
-    slower = bool(made.stored) and faster.median < 1
+    slower = bool(made.integer_layers) and faster.median < 1
     if slower:
-        watcher.note("integers are slower than float32 on this target: the bundle is of the float network")
+        watcher.note("the rounded network is slower on this target: the bundle is of the float network")
         bundle = export_bundle(dense, out / "bundle", oracle=oracle, name=name)
+    save_weights(dense.module, out / "weights.safetensors")
+    fp32_bytes = (out / "weights.safetensors").stat().st_size
+    save_weights(made.module, out / "weights.safetensors")
+    if extended := _recipe(model, made, recipe):
+        extended.save(out / "recipe.json")
     found = Quantized(
         model=name,
         data=data.name,
-        scheme=scheme,
-        observer=observer,
-        calibration_images=min(images, len(data.train)),
+        settings=settings,
         prices=prices,
-        integer_layers=tuple(made.integer_layers),
-        float_layers=tuple(name for name in layers_of(traced_graph(dense).graph) if name not in made.precision),
+        precision={layer: str(made.precision[layer]) for layer in made.rounded_layers},
+        float_layers=tuple(name for name in layers_of(traced_graph(dense).graph) if name not in made.rounded_layers),
         fp32=_score(fp32, data.test),
         rounded=_score(rounded, data.test),
         compiled=_score(compiled, data.test),
         agreeing=int((compiled == rounded).sum()),
         faster=faster,
         fp32_ms=faster.candidate_s * 1e3,
-        int8_ms=faster.incumbent_s * 1e3,
-        fp32_bytes=_weight_bytes(dense),
-        int8_bytes=_weight_bytes(made),
-        shipped="float32" if slower or not made.stored else "int8",
+        quantized_ms=faster.incumbent_s * 1e3,
+        fp32_bytes=fp32_bytes,
+        quantized_bytes=write_packed(made, out / "packed.safetensors"),
+        shipped="float32" if slower or not made.rounded_layers else "quantized",
         bundle=str(out / "bundle"),
         parity_max_abs_err=bundle.parity_max_abs_err,
     )
@@ -175,13 +175,14 @@ def quantize(
     return found
 
 
-def _weight_bytes(model: CompressedModel) -> int:
-    """Return the bytes of all weights and biases: a weight in integers takes one each, what it is read with four."""
-    total = 0
-    for name, tensor in model.module.named_parameters():
-        integer = name.endswith(".weight") and name.removesuffix(".weight") in model.precision
-        total += tensor.numel() * (1 if integer else 4)
-    return total
+def _recipe(model: Model | CompressedModel, made: CompressedModel, recipe: Recipe | None) -> Recipe | None:
+    """Return the recipe that makes `made`: `recipe` and a step more."""
+    if recipe is not None:
+        return Recipe(base=recipe.base, steps=(*recipe.steps, step_of(made)))
+    if isinstance(model, CompressedModel):
+        return None
+    base = BaseModel(source=model.source, fingerprint=fingerprint(compressed(model)), file_sha256=model.file_sha256)
+    return Recipe(base=base, steps=(step_of(made),))
 
 
 def compiled_predictions(bundle: Path, split: Split, data: DataSet) -> torch.Tensor:

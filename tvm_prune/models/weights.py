@@ -13,7 +13,7 @@ from torch import nn
 from tvm_prune.errors import WeightsError
 from tvm_prune.files import write_atomically
 
-__all__ = ["load_weights", "save_weights", "weights_digest"]
+__all__ = ["load_tensors", "load_weights", "save_weights", "weights_digest"]
 
 
 def save_weights(module: nn.Module, path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
@@ -39,9 +39,17 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, str]:
             f"{path} is not a whole safetensors file ({error}). If it was made by torch.save, convert it: "
             "safetensors.torch.save_file(torch.load(OLD, weights_only=True), NEW)."
         ) from error
+    load_tensors(module, tensors, path)
+    return metadata
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load `tensors`, which came from `path`, into `module` in place.
+
+    Raises WeightsError if they do not fit; the module is then as it was.
+    """
     _check_fit(module.state_dict(), tensors, path)
     module.load_state_dict(tensors)
-    return metadata
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,8 @@ from tvm_prune.errors import (
 )
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fold import fold_batchnorm
-from tvm_prune.graph.stored_tensors import rounding_graph, traced_graph
+from tvm_prune.graph.integer_ops import MOST, integer_weight
+from tvm_prune.graph.stored_tensors import own_scales, rounding_graph
 
 __all__ = ["Lowered", "Site", "lower", "lower_alike"]
 
@@ -90,13 +91,13 @@ def lower(model: CompressedModel) -> Lowered:
     """
     from tvm import relax
 
-    from relay_passes.integer_arrays import integer_array
-    from relay_passes.integer_graph import IntegerGraph
     from relay_passes.pipeline import graph_passes
 
     integers = model.integer_layers
-    if integers:
-        module: nn.Module = rounding_graph(traced_graph(model), integers, model.stored, weights=False)
+    if model.rounded_layers:
+        # Weights that are read as floats are rounded here; those that are read as integers, by the pass.
+        floats = [layer for layer in model.rounded_layers if layer not in integers]
+        module: nn.Module = _rounded(rounding_graph(model, weights=[]), model, floats)
     else:
         module = fold_batchnorm(model.module, model.example_inputs)
     program = export(module, model.example_inputs)
@@ -114,17 +115,7 @@ def lower(model: CompressedModel) -> Lowered:
         if owner.rpartition(".")[0] in layer_of and owner.rpartition(".")[2] in ("weight", "bias")
     }
     if integers:
-        weights = [name for name, layer in placeholders.items() if layer in integers and state[name].ndim > 1]
-        passed = IntegerGraph(weights)
-        detached = passed(detached)  # type: ignore[operator]  # the decorator makes it a pass
-        if left := [placeholders[name] for name in weights if name not in passed.arrays]:
-            raise QuantizationError(
-                f"{', '.join(left)} cannot compute with integers where the model calls "
-                f"{'it' if len(left) == 1 else 'them'}: leave {'it' if len(left) == 1 else 'them'} in float32 "
-                f"({' '.join(f'--keep-float {layer}' for layer in left)})"
-            )
-        _check_sums(passed.arrays, state, placeholders)
-        state = {**state, **{name: integer_array(made, state) for name, made in passed.arrays.items()}}
+        detached, state = _in_integers(detached, state, placeholders, model)
     lowered = Lowered(
         graph=graph_passes()(detached),
         placeholders=placeholders,
@@ -136,6 +127,47 @@ def lower(model: CompressedModel) -> Lowered:
     return lowered
 
 
+def _rounded(module: nn.Module, model: CompressedModel, layers: Collection[str]) -> nn.Module:
+    """Round the weights of `layers` in `module`; returns it."""
+    for layer in layers:
+        weight = module.get_parameter(f"{layer}.weight")
+        with torch.no_grad():
+            weight.copy_(integer_weight(weight, model.precision[layer].weight_bits, own_scales(model, layer)))
+    return module
+
+
+def _in_integers(
+    graph: Any, state: dict[str, np.ndarray], placeholders: Mapping[str, str], model: CompressedModel
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return the graph with the integer layers in integers, and the state with the arrays that these read.
+
+    Raises QuantizationError naming layers that cannot be in integers where they are called, or whose sums may overflow.
+    """
+    from relay_passes.integer_arrays import WeightFormat, integer_array
+    from relay_passes.integer_graph import IntegerGraph
+
+    formats, scales = {}, {}
+    for name, layer in placeholders.items():
+        if layer in model.integer_layers and state[name].ndim > 1:
+            own = own_scales(model, layer)
+            if own is not None:
+                scales[f"{name}_scales"] = own.numpy()
+            formats[name] = WeightFormat(
+                bits=model.precision[layer].weight_bits, scales=None if own is None else f"{name}_scales"
+            )
+    passed = IntegerGraph(formats)
+    graph = passed(graph)  # type: ignore[operator]  # the decorator makes it a pass
+    if left := [placeholders[name] for name in formats if name not in passed.arrays]:
+        raise QuantizationError(
+            f"{', '.join(left)} cannot compute with integers where the model calls "
+            f"{'it' if len(left) == 1 else 'them'}: leave {'it' if len(left) == 1 else 'them'} in float32 "
+            f"({' '.join(f'--keep-float {layer}' for layer in left)})"
+        )
+    known = {**state, **scales}
+    _check_sums(passed.arrays, known, placeholders)
+    return graph, {**state, **{name: integer_array(made, known) for name, made in passed.arrays.items()}}
+
+
 def lower_alike(model: CompressedModel, known: Lowered) -> Lowered | None:
     """Lower `model` by giving the graph of `known`, a model of the same family, its weights: tenfold faster.
 
@@ -143,7 +175,7 @@ def lower_alike(model: CompressedModel, known: Lowered) -> Lowered | None:
     """
     from relay_passes.resize_channels import CannotResize, resize_channels
 
-    if model.stored:
+    if model.rounded_layers:
         return None
     folded = fold_batchnorm(model.module, model.example_inputs)
     tensors = {
@@ -191,8 +223,11 @@ def _stored(node: torch.fx.Node, importer: Any) -> Any:
     """Convert graph/integer_ops.stored: relay_passes/integer_graph.py reads the pair of operators that it becomes."""
     from tvm import relax
 
-    value, scale, zero_point = importer.retrieve_args(node)
+    value, scale, zero_point, most = importer.retrieve_args(node)
     how = relax.const(scale, "float32"), relax.const(zero_point, "uint8")
+    if most < MOST:
+        # Of fewer bits than the integers have: the others are cut off before.
+        value = importer.block_builder.emit(relax.op.clip(value, -zero_point * scale, (most - zero_point) * scale))
     return importer.block_builder.emit(
         relax.op.dequantize(importer.block_builder.emit(relax.op.quantize(value, *how, out_dtype="uint8")), *how)
     )

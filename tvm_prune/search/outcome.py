@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvm_prune.compress.step import Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.search.shelf import Shelf, lineage
 from tvm_prune.search.trial import State, Trial
@@ -45,7 +45,7 @@ class Outcome:
         """Wall-clock seconds inside all trials."""
         return sum(sum(trial.seconds.values()) for trial in self.trials)
 
-    def steps(self, number: int) -> tuple[Step, ...]:
+    def steps(self, number: int) -> tuple[PruneStep, ...]:
         """Return the steps from the dense model to trial `number`."""
         return lineage(self.trials, number)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tvm_prune.compress.apply import apply_steps, kept_outputs
-from tvm_prune.compress.step import Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.graph.behaviour import Behaviour
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.groups import Traced, trace
@@ -29,11 +29,13 @@ class Parent:
         self._quality = quality
         self._probe_images = probe_images
 
-    def build(self, steps: tuple[Step, ...]) -> CompressedModel:
+    def build(self, steps: tuple[PruneStep, ...]) -> CompressedModel:
         """Return the model with `steps` applied, weights carried over. Raises RecipeError."""
         return apply_steps(self.model, steps, traced=self._traced)
 
-    def refit(self, child: CompressedModel, steps: tuple[Step, ...], *, images: int, seed: int) -> nn.Module | None:
+    def refit(
+        self, child: CompressedModel, steps: tuple[PruneStep, ...], *, images: int, seed: int
+    ) -> nn.Module | None:
         """Return `child`, made by `steps`, with all its layers fitted on so many images; None if there are none."""
         inputs = self._quality.calibration(images)
         if inputs is None:
@@ -41,7 +43,7 @@ class Parent:
         behaviour = Behaviour.of(self.model.module, inputs, seed=seed)
         return refit(child.module, behaviour, kept_outputs(self.model, steps, traced=self._traced))
 
-    def distance(self, child: CompressedModel, steps: tuple[Step, ...]) -> float | None:
+    def distance(self, child: CompressedModel, steps: tuple[PruneStep, ...]) -> float | None:
         """Return how far the answers of `child` are from the model's once the readers of what is gone are fitted.
 
         Fitted on training images, compared on others: the mean squared difference of the answers over how much the

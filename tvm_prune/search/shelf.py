@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvm_prune.compress.step import Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import JournalError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.search.trial import State, Trial
@@ -12,9 +12,9 @@ from tvm_prune.search.workbench import Workbench
 __all__ = ["Shelf", "lineage"]
 
 
-def lineage(trials: Sequence[Trial], number: int) -> tuple[Step, ...]:
+def lineage(trials: Sequence[Trial], number: int) -> tuple[PruneStep, ...]:
     """Return all steps from the dense model to trial `number`. Raises JournalError if an ancestor was not accepted."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PruneStep, ...] = ()
     while number:
         trial = trials[number]
         if trial.proposal is None or trial.state is not State.ACCEPTED:
@@ -40,7 +40,7 @@ class Shelf:
         """Return the path of trial `number`'s files without their suffixes."""
         return self._folder / f"{number:04d}"
 
-    def put(self, number: int, model: CompressedModel, steps: tuple[Step, ...]) -> None:
+    def put(self, number: int, model: CompressedModel, steps: tuple[PruneStep, ...]) -> None:
         """Write weights and recipe of trial `number`."""
         self._workbench.save(model, steps, self.stem(number))
         self._latest = None

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from tvm_prune.codec import STRICT
-from tvm_prune.compress.step import Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.oracle.cost import Cost, Ratio
 from tvm_prune.oracle.table import ProgramTable
 
@@ -49,7 +49,7 @@ class Proposal:
     """
 
     parent: int
-    steps: tuple[Step, ...]
+    steps: tuple[PruneStep, ...]
     price_only: bool = False
     probe: bool = False
     forecast_s: float | None = None

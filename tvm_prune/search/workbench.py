@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from tvm_prune.compress.recipe import BaseModel, Recipe
-from tvm_prune.compress.step import Step
+from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import RecipeError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.fingerprint import fingerprint
@@ -36,18 +36,18 @@ class Workbench(Protocol):
     def dense(self) -> CompressedModel:
         """Return the model to start from."""
 
-    def build(self, parent: CompressedModel, steps: tuple[Step, ...]) -> CompressedModel:
+    def build(self, parent: CompressedModel, steps: tuple[PruneStep, ...]) -> CompressedModel:
         """Return `parent` with `steps` applied, weights carried over. Raises PruningError, RecipeError."""
 
     def refit(
-        self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
+        self, model: CompressedModel, parent: CompressedModel, steps: tuple[PruneStep, ...], *, seed: int
     ) -> CompressedModel:
         """Return `model`, which is `parent` after `steps`, with its layers fitted to what they gave there."""
 
     def finetune(self, model: CompressedModel, *, steps: int, seed: int, final: bool = False) -> CompressedModel:
         """Return `model` trained for `steps` optimizer steps; `final` selects the settings of the last retraining."""
 
-    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...]) -> float | None:
+    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[PruneStep, ...]) -> float | None:
         """Return how far `model`, which is `parent` after `steps`, is from it before any training; None if unknown.
 
         0 = the same; harms of steps that have nothing to do with each other add up.
@@ -62,10 +62,10 @@ class Workbench(Protocol):
     def groups(self, model: CompressedModel) -> tuple[ScoredGroup, ...]:
         """Return the dependency groups of `model` with the importance of each unit."""
 
-    def save(self, model: CompressedModel, steps: tuple[Step, ...], stem: Path) -> None:
+    def save(self, model: CompressedModel, steps: tuple[PruneStep, ...], stem: Path) -> None:
         """Write ``stem.safetensors`` and ``stem.recipe.json`` (`steps` lead from dense to `model`), each atomically."""
 
-    def load(self, steps: tuple[Step, ...], stem: Path) -> CompressedModel:
+    def load(self, steps: tuple[PruneStep, ...], stem: Path) -> CompressedModel:
         """Return what `save` wrote, rebuilt from the dense model. Raises WeightsError, RecipeError."""
 
 
@@ -121,12 +121,12 @@ class TorchWorkbench:
         """Return the model to start from."""
         return self._dense
 
-    def build(self, parent: CompressedModel, steps: tuple[Step, ...]) -> CompressedModel:
+    def build(self, parent: CompressedModel, steps: tuple[PruneStep, ...]) -> CompressedModel:
         """Return `parent` with `steps` applied, weights carried over. Raises PruningError, RecipeError."""
         return self._parent(parent).build(steps)
 
     def refit(
-        self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...], *, seed: int
+        self, model: CompressedModel, parent: CompressedModel, steps: tuple[PruneStep, ...], *, seed: int
     ) -> CompressedModel:
         """Return `model` with its layers fitted to those of `parent`; as it is where there is nothing to fit on."""
         fitted = self._parent(parent).refit(model, steps, images=self._refit_images, seed=seed)
@@ -137,7 +137,7 @@ class TorchWorkbench:
         module = self._quality.finetune(model.module, steps=steps, seed=seed, final=final)
         return _with_module(model, module)
 
-    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[Step, ...]) -> float | None:
+    def probe(self, model: CompressedModel, parent: CompressedModel, steps: tuple[PruneStep, ...]) -> float | None:
         """Return the relative squared difference of the answers, to six digits; None where there are no images."""
         distance = self._parent(parent).distance(model, steps)
         return None if distance is None else float(f"{distance:.6g}")
@@ -171,12 +171,12 @@ class TorchWorkbench:
             for group in found
         )
 
-    def save(self, model: CompressedModel, steps: tuple[Step, ...], stem: Path) -> None:
+    def save(self, model: CompressedModel, steps: tuple[PruneStep, ...], stem: Path) -> None:
         """Write ``stem.safetensors`` and ``stem.recipe.json``. Raises DiskFullError."""
         save_weights(model.module, stem.with_name(f"{stem.name}.safetensors"))
         Recipe(base=self._base, steps=steps).save(stem.with_name(f"{stem.name}.recipe.json"))
 
-    def load(self, steps: tuple[Step, ...], stem: Path) -> CompressedModel:
+    def load(self, steps: tuple[PruneStep, ...], stem: Path) -> CompressedModel:
         """Return what `save` wrote, rebuilt from the dense model. Raises WeightsError, RecipeError."""
         path = stem.with_name(f"{stem.name}.recipe.json")
         recipe = Recipe.load(path)
