@@ -27,6 +27,7 @@ REQUIRES = [
     "rich>=13.8",
     "safetensors>=0.5,<1",
     "scikit-learn>=1.6,<2",
+    "scipy>=1.11,<2",
     "torch>=2.13,<3",
     "torch-pruning>=1.6.1,<2",
     "tornado>=6.4",

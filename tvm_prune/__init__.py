@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from tvm_prune.jobs.cprune import CPruneJob, Pruned, cprune
     from tvm_prune.jobs.doctor import diagnose
     from tvm_prune.jobs.export import bundler, export
+    from tvm_prune.jobs.number_formats import QuantizeSettings, rounding_training
     from tvm_prune.jobs.planned import make_plan
+    from tvm_prune.jobs.precision import FormatSearch, PrecisionSettings, precision
     from tvm_prune.jobs.quantize import Quantized, quantize
     from tvm_prune.jobs.train import train_to_file, training
     from tvm_prune.jobs.tune import tune
@@ -35,7 +37,10 @@ __all__ = [
     "CPruneSettings",
     "CompilerOracle",
     "FidelityQuality",
+    "FormatSearch",
+    "PrecisionSettings",
     "Pruned",
+    "QuantizeSettings",
     "Quantized",
     "Target",
     "TvmPruneError",
@@ -51,8 +56,10 @@ __all__ = [
     "load_model",
     "load_pruned",
     "make_plan",
+    "precision",
     "preset",
     "quantize",
+    "rounding_training",
     "run_bundle",
     "train_to_file",
     "training",
@@ -66,7 +73,10 @@ _HOME = {
     "CPruneJob": "jobs.cprune",
     "CPruneSettings": "search.settings",
     "CompilerOracle": "oracle.compiler",
+    "FormatSearch": "jobs.precision",
+    "PrecisionSettings": "jobs.precision",
     "Pruned": "jobs.cprune",
+    "QuantizeSettings": "jobs.number_formats",
     "Quantized": "jobs.quantize",
     "Target": "oracle.target",
     "TvmPruneError": "errors",
@@ -82,8 +92,10 @@ _HOME = {
     "load_model": "models.load",
     "load_pruned": "jobs.apply",
     "make_plan": "jobs.planned",
+    "precision": "jobs.precision",
     "preset": "search.settings",
     "quantize": "jobs.quantize",
+    "rounding_training": "jobs.number_formats",
     "run_bundle": "oracle.bundle",
     "train_to_file": "jobs.train",
     "training": "jobs.train",

@@ -9,6 +9,7 @@ from rich.console import Console
 from tvm_prune import __version__
 from tvm_prune.cli.learn import evaluate, train
 from tvm_prune.cli.look import doctor, plan, tune
+from tvm_prune.cli.precision import precision
 from tvm_prune.cli.prune import cprune, report
 from tvm_prune.cli.quantize import quantize
 from tvm_prune.cli.records import records
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (doctor, plan, tune, cprune, quantize, train, evaluate, apply, export, run, report):
+for command in (doctor, plan, tune, cprune, quantize, precision, train, evaluate, apply, export, run, report):
     app.command()(command)
 app.add_typer(records)
 

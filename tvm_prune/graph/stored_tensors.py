@@ -19,6 +19,7 @@ from tvm_prune.graph.scheme import INT8, Scheme
 __all__ = [
     "integer_capable",
     "layers_of",
+    "origin_of",
     "own_scales",
     "reference_module",
     "rounding_graph",
@@ -100,7 +101,7 @@ def stored_nodes(graph: fx.Graph, layers: Collection[str]) -> list[fx.Node]:
     """Return the nodes whose results are stored as integers, in order, if `layers` compute with integers."""
     products = {node for node, layer in weighted_nodes(graph) if layer in layers}
     order = {node: place for place, node in enumerate(graph.nodes)}
-    found = {_origin(node.args[0]) for node in products}
+    found = {origin_of(node.args[0]) for node in products}
     for node in graph.nodes:
         if node.op == "call_function" and node.target in _ADD:
             sums = [operand for operand in node.args[:2] if operand in products and operand not in found]
@@ -118,13 +119,13 @@ def stored_schemes(graph: fx.Graph, precision: Mapping[str, Scheme]) -> dict[str
     read: dict[str, Scheme] = {}
     for node, layer in weighted_nodes(graph):
         if layer in layers:
-            name, scheme = _origin(node.args[0]).name, precision[layer]
+            name, scheme = origin_of(node.args[0]).name, precision[layer]
             if name not in read or read[name].activation_bits < scheme.activation_bits:
                 read[name] = scheme
     return {**found, **read}
 
 
-def _origin(node: Any) -> fx.Node:
+def origin_of(node: Any) -> fx.Node:
     """Return the node whose values `node` holds, moved or picked at most."""
     while node.op == "call_function" and node.target in _MOVING:
         node = node.args[0]

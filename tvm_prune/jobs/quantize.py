@@ -133,6 +133,26 @@ def quantize(
         mixed = mixed_precision(made, oracle)
         made, prices = mixed.model, mixed.prices
     made = trained_in_formats(made, dense, data, settings, folder=out / "training", watcher=watcher)
+    return deliver(
+        made, model, data, oracle, out=out, settings=settings, name=name, recipe=recipe, prices=prices, watcher=watcher
+    )
+
+
+def deliver(
+    made: CompressedModel,
+    model: Model | CompressedModel,
+    data: DataSet,
+    oracle: CompilerOracle,
+    *,
+    out: Path,
+    settings: QuantizeSettings,
+    name: str,
+    recipe: Recipe | None = None,
+    prices: tuple[LayerPrice, ...] = (),
+    watcher: Watcher,
+) -> Quantized:
+    """Compile `made`, which was rounded from `model`, compare the two and write all that `quantize` does."""
+    dense = compressed(model)
     watcher.stage("tune and compile both networks")
     bundle = export_bundle(made, out / "bundle", oracle=oracle, name=name)
     faster = oracle.compare(made, dense)

@@ -5,14 +5,12 @@ float again, in kernels of its neighbours. So the whole network is priced with o
 together, and the layers that pay are left out.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tvm_prune.codec import STRICT
-from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.base import CostOracle
-from tvm_prune.oracle.cost import Failure
+from tvm_prune.search.format_prices import prices, without
 
 __all__ = ["LayerPrice", "Mixed", "mixed_precision"]
 
@@ -46,31 +44,16 @@ def mixed_precision(model: CompressedModel, oracle: CostOracle) -> Mixed:
     It is never expected to be slower than with integers alone or with none. Raises ModelError if it cannot be priced.
     """
     layers = model.integer_layers
-    variants = [model, _without(model, layers), *(_without(model, [layer]) for layer in layers)]
-    integers_s, floats_s, *each_s = _prices(variants, oracle)
-    prices = tuple(LayerPrice(layer=layer, float_s=price) for layer, price in zip(layers, each_s, strict=True))
-    slow = [price.layer for price in prices if price.float_s < (1 - _GAIN) * integers_s]
-    candidates = [(integers_s, model), (floats_s, _without(model, layers))]
+    variants = [model, without(model, layers), *(without(model, [layer]) for layer in layers)]
+    integers_s, floats_s, *each_s = prices(variants, oracle)
+    each = tuple(LayerPrice(layer=layer, float_s=price) for layer, price in zip(layers, each_s, strict=True))
+    slow = [price.layer for price in each if price.float_s < (1 - _GAIN) * integers_s]
+    candidates = [(integers_s, model), (floats_s, without(model, layers))]
     if slow:
-        together = _without(model, slow)
-        (together_s,) = _prices([together], oracle)
+        together = without(model, slow)
+        (together_s,) = prices([together], oracle)
         candidates.append((together_s, together))
-        best = min(prices, key=lambda price: price.float_s)
-        candidates.append((best.float_s, _without(model, [best.layer])))
+        best = min(each, key=lambda price: price.float_s)
+        candidates.append((best.float_s, without(model, [best.layer])))
     latency_s, chosen = min(candidates, key=lambda candidate: candidate[0])
-    return Mixed(model=chosen, latency_s=latency_s, integers_s=integers_s, floats_s=floats_s, prices=prices)
-
-
-def _without(model: CompressedModel, layers: Sequence[str]) -> CompressedModel:
-    """Return `model` with `layers` in float32."""
-    precision = {layer: scheme for layer, scheme in model.precision.items() if layer not in layers}
-    return replace(model, precision=precision, stored=model.stored if precision else {})
-
-
-def _prices(models: Sequence[CompressedModel], oracle: CostOracle) -> list[float]:
-    found = []
-    for cost in oracle.estimate(models):
-        if isinstance(cost, Failure):
-            raise ModelError(f"a precision cannot be priced; it fails at the stage {cost.stage!r}: {cost.message}")
-        found.append(cost.latency_s)
-    return found
+    return Mixed(model=chosen, latency_s=latency_s, integers_s=integers_s, floats_s=floats_s, prices=each)
