@@ -114,6 +114,15 @@ def test_vectors_are_no_wider_than_the_instruction_has_them() -> None:
     ]
 
 
+def test_one_thread_is_tried_for_as_much_as_the_instruction_does_in_the_time() -> None:
+    alderlake = Target(cpu="alderlake", triple="x86_64-linux-gnu", threads=2, vector_bits=256)
+    serial = {}
+    for target in (alderlake, HASWELL):
+        kernel = the_kernel(integer_conv(48, 48), target, form=WeightForm(layout="dot", lanes=8))
+        serial[target] = any(point.program.parallel == 1 for point in points(kernel.function, target))
+    assert serial == {alderlake: True, HASWELL: False}
+
+
 def arrays_of(source: int, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return data, weight, packed weight and offset of `integer_conv`, among them all the extremes of bytes."""
     generator = np.random.default_rng(0)
