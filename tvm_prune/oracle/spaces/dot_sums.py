@@ -36,6 +36,7 @@ def _usdot(data: Any, weights: Any, sums: Any, lanes: int) -> Any:
 
 def _sdot(data: Any, weights: Any, sums: Any, lanes: int) -> Any:
     """The data less 128 are signed; 128 times the weights, as twice 64 times, is the same for all pixels of a tile."""
+    # Nothing overflows on the way where 255 times the magnitudes of all weights fits, which is asked of every layer.
     octets = f"int8x{4 * lanes}"
     signed = _bits(_everywhere(data, lanes) ^ _each(128, f"u{octets}"), octets)
     missing = _each(0, f"int32x{lanes}")
