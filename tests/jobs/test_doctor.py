@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 from tvm_prune.jobs import doctor
-from tvm_prune.jobs.doctor import Diagnosis, diagnose, diagnosis_sheets, group_views, machine_checks
+from tvm_prune.jobs.doctor import (
+    Diagnosis,
+    diagnose,
+    diagnosis_sheets,
+    group_views,
+    integer_check,
+    machine_checks,
+)
 from tvm_prune.models.load import Model, load_model
 from tvm_prune.oracle.target import Target
 from tvm_prune.report.markdown import to_markdown
@@ -42,6 +49,24 @@ def test_a_full_disk_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (disk,) = (check for check in machine_checks(tmp_path) if check.name == "disk")
     assert not disk.ok
     assert "choose another folder for the records" in disk.advice
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("llvm --cpu=cascadelake --triple=x86_64-linux-gnu --vector-bits=512", "vpdpbusd, four products a lane"),
+        ("llvm --cpu=haswell --triple=x86_64-linux-gnu --vector-bits=256", "pmaddwd, two products a lane"),
+        ("llvm --cpu=neoverse-n2 --triple=aarch64-linux-gnu", "usdot, four products a lane"),
+        ("llvm --triple=riscv64-linux-gnu", "no instruction; integers run on plain multiplications"),
+    ],
+)
+def test_a_line_says_what_integers_run_on(text: str, found: str) -> None:
+    check = integer_check(Target.parse(text))
+    assert (check.name, check.found, check.ok) == ("int8", found, True)
+
+
+def test_what_integers_run_on_is_among_the_checks(lenet: Diagnosis) -> None:
+    assert [check.name for check in lenet.checks].count("int8") == 1
 
 
 def test_a_good_model_has_groups_tasks_and_an_estimate(lenet: Diagnosis) -> None:

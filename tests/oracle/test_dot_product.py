@@ -1,13 +1,15 @@
 """Dot product instructions: what they are said to compute, and what they do compute."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tvm
-from tvm import relax, tirx
+from tvm import relax
 
 from relay_passes.weight_form import WeightForm
+from tests.oracle.emulated import call_on_arm, needs_arm, program_for_arm
 from tests.oracle.kernels import the_kernel
 from tests.relay_passes.graphs import Emit, graph
 from tvm_prune.oracle.forms import forms
@@ -16,8 +18,21 @@ from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import anatomy_of
 
 VNNI = Target(cpu="znver4", threads=2, vector_bits=512)
+HASWELL = Target(cpu="haswell", triple="x86_64-linux-gnu", threads=2, vector_bits=256)
+# One of which no instruction is known.
+WITHOUT = Target(triple="riscv64-linux-gnu", threads=2)
 HERE = Target.local(threads=2)
-FORM = WeightForm(layout="dot", lanes=16)
+# What this processor would use, and what older ones would that this one has as well.
+KINDS_OF_HERE = [
+    target
+    for target in (
+        HERE,
+        Target(cpu="skylake-avx512", threads=2, vector_bits=512),
+        Target(cpu="haswell", threads=2, vector_bits=256),
+        Target(threads=2, vector_bits=128),
+    )
+    if target.vector_bits <= HERE.vector_bits and HERE.architecture == "x86_64"
+]
 
 
 def variable(name: str, kind: str, *shape: int) -> relax.Var:
@@ -44,19 +59,18 @@ def computed(function: Any, target: Target, *arrays: np.ndarray) -> np.ndarray:
     return np.asarray(result.numpy())
 
 
-def test_a_target_with_the_instruction_is_known_by_its_processor() -> None:
-    assert VNNI.dot_product == "vnni"
+def test_schedules_know_the_instruction_of_a_target_by_its_kind_and_lanes() -> None:
     assert dot_product.instruction(VNNI, 16) == "tvm_prune_dot_16_vnni"
     assert dot_product.instruction(VNNI, 3) is None
-    without = Target(cpu="skylake-avx512", threads=2, vector_bits=512)
-    assert without.dot_product == ""
-    assert dot_product.instruction(without, 16) is None
+    assert dot_product.instruction(HASWELL, 8) == "tvm_prune_dot_8_pmaddwd"
+    assert dot_product.instruction(HASWELL, 16) is None
+    assert dot_product.instruction(WITHOUT, 4) is None
 
 
 @pytest.mark.parametrize("source", [16, 6])
 def test_a_scheduled_kernel_uses_the_instruction(source: int) -> None:
     dot_product.register()
-    kernel = the_kernel(integer_conv(source, 32), VNNI, form=FORM)
+    kernel = the_kernel(integer_conv(source, 32), VNNI, form=WeightForm(layout="dot", lanes=16))
     point = next(iter(points(kernel.function, VNNI)))
     function = point.candidate().schedule.mod["main"].with_attr("global_symbol", "kernel")
     compiled = tvm.compile(tvm.IRModule({"kernel": function}), target=VNNI.to_tvm())
@@ -88,42 +102,62 @@ def test_narrower_vectors_are_tried_where_they_compute_fewer_channels_in_vain(
 
 
 def test_without_the_instruction_integers_have_no_other_form() -> None:
-    without = Target(cpu="skylake-avx512", threads=2, vector_bits=512)
-    kernel = the_kernel(integer_conv(16, 20), without)
-    assert list(forms(anatomy_of(kernel), kernel.function, without)) == []
+    kernel = the_kernel(integer_conv(16, 20), WITHOUT)
+    assert list(forms(anatomy_of(kernel), kernel.function, WITHOUT)) == []
 
 
-@pytest.mark.skipif(HERE.dot_product == "", reason="this processor has no such instruction")
-@pytest.mark.parametrize(("source", "stride"), [(16, 1), (6, 1), (16, 2)])
-def test_its_kernels_compute_exactly_what_the_plain_ones_do(source: int, stride: int) -> None:
-    dot_product.register()
+def test_vectors_are_no_wider_than_the_instruction_has_them() -> None:
+    kernel = the_kernel(integer_conv(16, 20), HASWELL)
+    assert [str(form) for form in forms(anatomy_of(kernel), kernel.function, HASWELL)] == [
+        "padded to 24 channels, dot products by 8",
+        "dot products by 4",
+    ]
+
+
+def test_one_thread_is_tried_for_as_much_as_the_instruction_does_in_the_time() -> None:
+    alderlake = Target(cpu="alderlake", triple="x86_64-linux-gnu", threads=2, vector_bits=256)
+    serial = {}
+    for target in (alderlake, HASWELL):
+        kernel = the_kernel(integer_conv(48, 48), target, form=WeightForm(layout="dot", lanes=8))
+        serial[target] = any(point.program.parallel == 1 for point in points(kernel.function, target))
+    assert serial == {alderlake: True, HASWELL: False}
+
+
+def arrays_of(source: int, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return data, weight, packed weight and offset of `integer_conv`, among them all the extremes of bytes."""
     generator = np.random.default_rng(0)
-    data = generator.integers(0, 256, (1, 8, 8, source)).astype("uint8")
-    weight = generator.integers(-127, 128, (3, 3, source, 32)).astype("int8")
+    data = generator.choice([0, 1, 100, 127, 128, 255], (1, 8, 8, source)).astype("uint8")
+    weight = generator.choice([-128, -127, -1, 0, 64, 127], (3, 3, source, 32)).astype("int8")
     offset = generator.integers(-999, 999, (1, 1, 1, 32)).astype("int32")
-    graph_of = integer_conv(source, 32, stride=stride)
-    plain = the_kernel(graph_of, HERE)
     packed = np.pad(weight, [(0, 0), (0, 0), (0, -source % 4), (0, 0)])
-    packed = packed.reshape(3, 3, -1, 4, 2, 16).transpose(4, 0, 1, 2, 5, 3).copy()
-    expected = computed(plain.function, HERE, data, weight, offset)
-    form = WeightForm(layout="dot", lanes=16)
-    np.testing.assert_array_equal(packed.shape, form.shape(weight.shape))
-    kernel = the_kernel(graph_of, HERE, form=form)
-    for _, point in zip(range(6), points(kernel.function, HERE), strict=False):
-        found = computed(point.candidate().schedule.mod["main"], HERE, data, packed, offset)
+    packed = packed.reshape(3, 3, -1, 4, 32 // lanes, lanes).transpose(4, 0, 1, 2, 5, 3).copy()
+    np.testing.assert_array_equal(packed.shape, WeightForm(layout="dot", lanes=lanes).shape(weight.shape))
+    return data, weight, packed, offset
+
+
+@pytest.mark.skipif(not KINDS_OF_HERE, reason="this is no x86 processor")
+@pytest.mark.parametrize("target", KINDS_OF_HERE, ids=str)
+@pytest.mark.parametrize(("source", "stride"), [(16, 1), (6, 1), (16, 2)])
+def test_its_kernels_compute_exactly_what_the_plain_ones_do(target: Target, source: int, stride: int) -> None:
+    dot_product.register()
+    graph_of = integer_conv(source, 32, stride=stride)
+    data, weight, packed, offset = arrays_of(source, target.lanes)
+    expected = computed(the_kernel(graph_of, HERE).function, HERE, data, weight, offset)
+    kernel = the_kernel(graph_of, target, form=WeightForm(layout="dot", lanes=target.lanes))
+    for _, point in zip(range(6), points(kernel.function, target), strict=False):
+        found = computed(point.candidate().schedule.mod["main"], target, data, packed, offset)
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.skipif(HERE.dot_product == "", reason="this processor has no such instruction")
-def test_the_description_and_the_instruction_agree() -> None:
-    generator = np.random.default_rng(1)
-    data = generator.integers(0, 256, 4).astype("uint8")
-    weights = generator.integers(-128, 128, (16, 4)).astype("int8")
-    expected = weights.astype(int) @ data.astype(int)
-    for function in (dot_product.description(16), dot_product.implementation(16)):
-        sums = np.arange(16, dtype="int32")
-        buffer = tvm.runtime.tensor(sums)
-        body = tirx.PrimFunc(function.params, function.body).with_attr("global_symbol", "kernel")
-        compiled = tvm.compile(tvm.IRModule({"kernel": body}), target=HERE.to_tvm())
-        compiled["kernel"](tvm.runtime.tensor(data), tvm.runtime.tensor(weights), buffer)
-        np.testing.assert_array_equal(buffer.numpy(), sums + expected)
+@needs_arm
+@pytest.mark.parametrize("cpu", ["neoverse-n2", "cortex-a76", "cortex-a72"])
+def test_kernels_for_arm_compute_exactly_what_the_plain_ones_do(cpu: str, tmp_path: Path) -> None:
+    dot_product.register()
+    target = Target(cpu=cpu, triple="aarch64-linux-gnu")
+    data, weight, packed, offset = arrays_of(6, 4)
+    expected = computed(the_kernel(integer_conv(6, 32), HERE).function, HERE, data, weight, offset)
+    kernel = the_kernel(integer_conv(6, 32), target, form=WeightForm(layout="dot", lanes=4))
+    function = next(iter(points(kernel.function, target))).candidate().schedule.mod["main"]
+    program = program_for_arm(function, target, tmp_path)
+    result = np.zeros(expected.shape, "int32")
+    np.testing.assert_array_equal(call_on_arm(program, data, packed, offset, result), expected)

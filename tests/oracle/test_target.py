@@ -104,3 +104,49 @@ def test_registers_follow_the_instruction_set() -> None:
     assert Target(vector_bits=512, triple="x86_64-linux-gnu").registers == 32
     assert Target(vector_bits=256, triple="x86_64-linux-gnu").registers == 16
     assert Target(vector_bits=128, triple="aarch64-linux-gnu").registers == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "lanes"),
+    [
+        ("llvm --cpu=znver4 --vector-bits=512", "vnni", (16, 8, 4)),
+        ("llvm --cpu=cascadelake --vector-bits=256", "vnni", (8, 4)),
+        ("llvm --cpu=alderlake --vector-bits=256", "vnni", (8, 4)),
+        ("llvm --cpu=skylake-avx512 --vector-bits=512", "pmaddwd", (16, 8, 4)),
+        ("llvm --cpu=haswell --vector-bits=256", "pmaddwd", (8, 4)),
+        ("llvm --cpu=sandybridge --vector-bits=256", "pmaddwd", (4,)),
+        ("llvm --cpu=generic", "pmaddwd", (4,)),
+        ("llvm --cpu=neoverse-v1", "usdot", (4,)),
+        ("llvm --cpu=neoverse-n1", "sdot", (4,)),
+        ("llvm --cpu=cortex-a76", "sdot", (4,)),
+        ("llvm --cpu=apple-m1 --triple=arm64-apple-macosx", "sdot", (4,)),
+        ("llvm --cpu=cortex-a72", "smlal", (4,)),
+        ("llvm", "smlal", (4,)),
+    ],
+)
+def test_a_processors_features_tell_its_dot_product(text: str, kind: str, lanes: tuple[int, ...]) -> None:
+    arm = kind in ("usdot", "sdot", "smlal")
+    if "--triple" not in text:
+        text += " --triple=aarch64-linux-gnu" if arm else " --triple=x86_64-linux-gnu"
+    found = Target.parse(text).dot_product
+    assert found is not None
+    assert (found.kind, found.lanes) == (kind, lanes)
+
+
+@pytest.mark.parametrize("triple", ["foo-bar", "wasm32", "riscv64-linux-gnu", "armv7-linux-gnueabihf"])
+def test_a_machine_of_which_no_dot_product_is_known_has_none(triple: str) -> None:
+    # LLVM, asked about the features of foo-bar, would end the process.
+    assert Target(cpu="nothing", triple=triple).dot_product is None
+
+
+def test_a_processor_that_llvm_lacks_has_what_all_of_its_kind_have() -> None:
+    found = Target(cpu="nothing", triple="aarch64-linux-gnu").dot_product
+    assert found is not None
+    assert found.kind == "smlal"
+
+
+def test_an_architecture_has_one_name() -> None:
+    assert Target(triple="arm64-apple-macosx").architecture == "aarch64"
+    assert Target(triple="aarch64-linux-gnu").architecture == "aarch64"
+    assert Target(triple="amd64-unknown").architecture == "x86_64"
+    assert Target().architecture in ("x86_64", "aarch64")

@@ -28,6 +28,7 @@ __all__ = [
     "diagnose",
     "diagnosis_sheets",
     "group_views",
+    "integer_check",
     "machine_checks",
     "task_views",
 ]
@@ -112,6 +113,13 @@ def machine_checks(folder: Path) -> tuple[Check, ...]:
     )
 
 
+def integer_check(target: Target) -> Check:
+    """Return which instruction integers run on, so that one knows whether int8 may pay. Raises TargetError."""
+    found = target.dot_product
+    says = "no instruction; integers run on plain multiplications" if found is None else found.says
+    return Check(name="int8", ok=True, found=says)
+
+
 def diagnose(
     model: Model, target: Target, *, records: Path, trials_per_task: int, ignored: Sequence[Ignored] = ()
 ) -> Diagnosis:
@@ -121,6 +129,8 @@ def diagnose(
     records that a run would reuse.
     """
     checks = list(machine_checks(records))
+    if all(check.ok for check in checks):
+        checks.append(integer_check(target))
     groups: tuple[GroupView, ...] = ()
     try:
         groups = group_views(model, ignored=ignored)

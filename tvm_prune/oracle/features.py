@@ -17,7 +17,6 @@ __all__ = ["NAMES", "KernelShape", "features", "shape_of", "work_s"]
 
 # Multiply-accumulates of one lane, and bytes, in a second: only the order of magnitude matters, the rest is learned.
 _LANE_MACS_PER_S = 5e9
-_MACS_OF_A_DOT_PRODUCT = 4
 _BYTES_PER_S = 1e10
 _LAUNCH_S = 2e-6
 
@@ -79,7 +78,8 @@ def work_s(shape: KernelShape, target: Target) -> float:
     """Return roughly the seconds that the arithmetic and the memory of a kernel need, and its launch."""
     moved = shape.data_bytes + shape.weight_bytes + shape.result_bytes + shape.other_bytes
     speed = _LANE_MACS_PER_S * _lanes(shape.anatomy, target) * target.threads
-    speed *= _MACS_OF_A_DOT_PRODUCT if shape.anatomy.dot else 1
+    if shape.anatomy.dot and target.dot_product is not None:
+        speed *= target.dot_product.speed
     return _LAUNCH_S + shape.macs / speed + moved / _BYTES_PER_S
 
 

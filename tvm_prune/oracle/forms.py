@@ -14,8 +14,6 @@ __all__ = ["forms", "plain_pays"]
 _PACKED_BYTES = 64 * 1024
 # Weights in bytes from which reading them costs as much as multiplying by them.
 _MANY_BYTES = 512 * 1024
-# Instructions for dot products have that many lanes at least.
-_FEWEST_DOT_LANES = 4
 _WINOGRAD: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
 
 
@@ -27,8 +25,8 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
     counts = (None, *_padded_counts(channels, target))
     if anatomy.integer:
         # Other instructions take as long for integers as for floats.
-        if anatomy.kind == "conv2d" and target.dot_product:
-            yield from _dot_forms(channels, target)
+        if anatomy.kind == "conv2d" and target.dot_product is not None:
+            yield from _dot_forms(channels, target.dot_product.lanes)
         return
     for count in counts[1:]:
         yield WeightForm(channels=count)
@@ -60,19 +58,19 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
                 yield WeightForm(count, layout, vector)
 
 
-def _dot_forms(channels: int, target: Target) -> Iterator[WeightForm]:
+def _dot_forms(channels: int, widths: tuple[int, ...]) -> Iterator[WeightForm]:
     """Yield the forms for dot products: vectors of all lanes, and narrower ones that compute fewer channels in vain."""
     least = 0
-    for lanes in (target.lanes, target.lanes // 2, target.lanes // 4):
+    for lanes in widths:
         computed = -(-channels // lanes) * lanes
-        if lanes >= _FEWEST_DOT_LANES and (not least or computed < least):
+        if not least or computed < least:
             least = computed
             yield WeightForm(None if computed == channels else computed, "dot", lanes)
 
 
 def plain_pays(anatomy: Anatomy, target: Target) -> bool:
     """Whether the plain weight may be the fastest: not where padding it at least halves the registers it fills."""
-    if anatomy.integer and anatomy.kind == "conv2d" and target.dot_product:
+    if anatomy.integer and anatomy.kind == "conv2d" and target.dot_product is not None:
         return False
     counts = _padded_counts(anatomy.channels, target) if anatomy.kind in ("conv2d", "depthwise", "dense") else ()
     least = min((_registers(count, target.lanes) for count in counts), default=math.inf)

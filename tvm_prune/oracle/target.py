@@ -12,6 +12,7 @@ from typing import Any
 
 from tvm_prune.codec import STRICT, decode, encode
 from tvm_prune.errors import ConfigError, TargetError
+from tvm_prune.oracle.dot_products import ARCHITECTURES, DotProduct, available
 
 __all__ = ["Target", "usable_cores"]
 
@@ -48,15 +49,20 @@ class Target:
         return self.vector_bits // 32
 
     @property
-    def dot_product(self) -> str:
-        """Which instruction multiplies and adds four pairs of bytes in each lane: "vnni", or "" for none."""
+    def architecture(self) -> str:
+        """What the processor is: x86_64, aarch64, or another machine as its triple or this system calls it."""
+        name = (self.triple.partition("-")[0] or platform.machine()).lower()
+        return {"amd64": "x86_64", "arm64": "aarch64"}.get(name, name)
+
+    @property
+    def dot_product(self) -> DotProduct | None:
+        """The instruction that multiplies pairs of bytes and adds the products to a 32-bit sum; None without any."""
         return _dot_product(self)
 
     @property
     def registers(self) -> int:
         """Vector registers: 32 on Arm and with AVX-512, else 16."""
-        machine = self.triple.partition("-")[0] or platform.machine()
-        return 32 if self.vector_bits == 512 or machine.startswith(("aarch64", "arm64")) else 16
+        return 32 if self.vector_bits == 512 or self.architecture.startswith(("aarch64", "arm64")) else 16
 
     @property
     def accumulators(self) -> int:
@@ -141,14 +147,15 @@ class Target:
 
 
 @lru_cache
-def _dot_product(target: Target) -> str:
+def _dot_product(target: Target) -> DotProduct | None:
+    # Of a triple that it does not know, asking LLVM crashes.
+    if target.architecture not in ARCHITECTURES:
+        return None
     import tvm
 
-    # Of a triple that it does not know, asking LLVM crashes.
-    if target.vector_bits != 512 or target.triple.partition("-")[0] not in ("", "x86_64"):
-        return ""
-    found = tvm.get_global_func("target.llvm_cpu_has_feature")("avx512vnni", target.to_tvm())
-    return "vnni" if found else ""
+    has_feature, asked = tvm.get_global_func("target.llvm_cpu_has_feature"), target.to_tvm()
+    found = available(target.architecture, target.lanes, lambda feature: bool(has_feature(feature, asked)))
+    return next(found, None)
 
 
 def usable_cores() -> int:

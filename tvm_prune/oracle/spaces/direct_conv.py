@@ -40,8 +40,6 @@ KINDS = ("conv2d", "grouped", "depthwise")
 
 # Multiply-accumulates under which one thread can win: waking the second costs about 2 us.
 _SERIAL_MACS = 600_000
-# How many times as many of them an instruction for dot products does in that time.
-_DOT_SPEED = 4
 # Points that are expected to take so many times the best one's time are not tried.
 _WORTH_TRYING = 1.5
 
@@ -89,6 +87,7 @@ def _choices(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Choic
     macs = batch * height * width * wide
     for extent in reduction:
         macs *= extent
+    speed = target.dot_product.speed if anatomy.dot and target.dot_product is not None else 1.0
     borders = ("inline", "copied") if anatomy.border else ("inline",)
     if anatomy.dot and anatomy.before:
         borders = ("copied",)  # an instruction takes its bytes as they lie in memory
@@ -104,7 +103,7 @@ def _choices(function: Any, anatomy: Anatomy, target: Target) -> Iterator[_Choic
                 shares.append("channels")
             if not shares:
                 shares.append("items")
-            if macs <= _SERIAL_MACS * (_DOT_SPEED if anatomy.dot else 1):
+            if macs <= _SERIAL_MACS * speed:
                 shares.append("serial")
         for share, border in product(shares, borders):
             for order in _orders(anatomy, share, exact, batch * height // rows):

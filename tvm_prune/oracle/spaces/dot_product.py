@@ -1,11 +1,13 @@
-"""Instructions that multiply four pairs of bytes and add them to a 32-bit sum, in every lane of a vector.
+"""Dot product instructions for the schedules: four pairs of bytes and their sum in every lane of a vector.
 
-x86 has them for unsigned data and signed weights (VNNI: vpdpbusd). Each is described to the schedules as what it
-computes, which is also what runs where a processor has none.
+Each is described to the schedules as what it computes, which is also what runs where a processor has none; what it is
+replaced by is `dot_sums.py`'s.
 """
 
 from typing import Any
 
+from tvm_prune.oracle.dot_products import kinds
+from tvm_prune.oracle.spaces.dot_sums import SUMS
 from tvm_prune.oracle.target import Target
 
 __all__ = ["DEPTH", "description", "implementation", "instruction", "register"]
@@ -14,25 +16,27 @@ __all__ = ["DEPTH", "description", "implementation", "instruction", "register"]
 DEPTH = 4
 # Kernels count in it; a description in another integer type would not be recognised.
 _INDEX = "int64"
-# LLVM's name of the instruction by lanes.
-_VNNI = {16: "llvm.x86.avx512.vpdpbusd.512", 8: "llvm.x86.avx512.vpdpbusd.256", 4: "llvm.x86.avx512.vpdpbusd.128"}
 
 
 def instruction(target: Target, lanes: int) -> str | None:
     """Return the name that schedules know the target's instruction of `lanes` by, None if it has none."""
-    if target.dot_product == "vnni" and lanes in _VNNI:
-        return f"tvm_prune_dot_{lanes}_{target.dot_product}"
-    return None
+    found = target.dot_product
+    return _name(found.kind, lanes) if found is not None and lanes in found.lanes else None
 
 
 def register() -> None:
     """Make the instructions known to the schedules of this process."""
     from tvm.s_tir import TensorIntrin
 
-    for lanes in _VNNI:
-        name = f"tvm_prune_dot_{lanes}_vnni"
-        if TensorIntrin.get(name, allow_missing=True) is None:
-            TensorIntrin.register(name, description(lanes), implementation(lanes))
+    for each in kinds():
+        for lanes in each.lanes:
+            name = _name(each.kind, lanes)
+            if TensorIntrin.get(name, allow_missing=True) is None:
+                TensorIntrin.register(name, description(lanes), implementation(each.kind, lanes))
+
+
+def _name(kind: str, lanes: int) -> str:
+    return f"tvm_prune_dot_{lanes}_{kind}"
 
 
 def description(lanes: int) -> Any:
@@ -59,18 +63,16 @@ def description(lanes: int) -> Any:
     return _function(data, weights, sums, body)
 
 
-def implementation(lanes: int) -> Any:
-    """Return the instruction of VNNI itself, of the same signature."""
+def implementation(kind: str, lanes: int) -> Any:
+    """Return an instruction itself, of the same signature."""
     from tvm import tirx
 
     data, weights, sums = _buffers(lanes)
-    four = tirx.reinterpret("int32", data.vload([0], "uint8x4"))
-    total = tirx.call_llvm_pure_intrin(
-        f"int32x{lanes}",
-        _VNNI[lanes],
-        sums.vload([0], f"int32x{lanes}"),
-        tirx.reinterpret(f"uint8x{DEPTH * lanes}", tirx.Broadcast(four, lanes)),
+    total = SUMS[kind](
+        data.vload([0], f"uint8x{DEPTH}"),
         weights.vload([0, 0], f"int8x{DEPTH * lanes}"),
+        sums.vload([0], f"int32x{lanes}"),
+        lanes,
     )
     return _function(data, weights, sums, tirx.BufferStore(sums, total, [tirx.Ramp(_index(0), _index(1), lanes)]))
 
