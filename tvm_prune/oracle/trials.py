@@ -63,7 +63,7 @@ def _buffers(kernel: Kernel) -> list[Any]:
 
 
 def _weight(kernel: Kernel) -> int | None:
-    return None if anatomy_of(kernel).kind == "other" else 1
+    return 1 if anatomy_of(kernel).channels else None
 
 
 class Trials:
