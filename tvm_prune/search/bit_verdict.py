@@ -1,10 +1,10 @@
 """Whether planes of bits can be the fastest way to compute a layer on a target: measured, never looked up.
 
 The rival is the same convolution in int8, which holds any precision of up to seven bits as well: with a dot product
-instruction it has 64 products in each instruction of 512 bits. Planes need three (AND, count, add) for 512 products of
-one pair of planes, and there are w x a pairs: by instructions alone they may win where w x a is at most 2, a count of
-ones in every lane given. What packing and loads cost, and how many of each instruction a core starts in a cycle, is in
-the programs' times.
+instruction it takes 8 instructions of 512 bits for 512 products. Planes take three (AND, count, add) for each pair of
+planes, and there are w x a pairs: with as many of each started in a cycle they would win up to w x a = 2. A core that
+starts two ANDs and additions for each dot product raises that, to 5 at most with two counts as well; packing lowers it,
+and weights that come from far raise it: planes of w bits are w / 8 of the bytes. So programs are timed, not counted.
 """
 
 from collections.abc import Sequence
