@@ -9,6 +9,8 @@ import pytest
 from tests.oracle.kernels import TARGET, record_of, the_kernel
 from tests.relay_passes.graphs import conv_graph
 from tvm_prune.oracle import kernel_shapes
+from tvm_prune.oracle.bit_conv import BitConv, WordForm
+from tvm_prune.oracle.bit_forms import bit_serial_kernel, packing_kernel
 from tvm_prune.oracle.features import shape_of
 from tvm_prune.oracle.kernel_shapes import KernelShapes
 from tvm_prune.oracle.records import Records
@@ -47,3 +49,13 @@ def test_a_kernel_at_hand_needs_no_record(records: Records) -> None:
     shapes = KernelShapes(records)
     assert shapes.of(other) == shape_of(other.function, anatomy_of(other))
     assert len((records.folder / "shapes.jsonl").read_text().splitlines()) == 1
+
+
+def test_kernels_that_no_network_has_teach_nothing_about_networks(records: Records) -> None:
+    expected = list(KernelShapes(records).recorded())
+    conv = BitConv(height=3, width=3, in_channels=16, out_channels=4, w_bits=1, a_bits=1)
+    form = WordForm(bits=16, lanes=4)
+    for found in (bit_serial_kernel(conv, form), packing_kernel(conv, form)):
+        (candidate,) = enumerate_candidates(found.function, TARGET, limit=1)
+        records.commit(found.key, found.workload_json, [(record_of(found, candidate), [1e-6])])
+    assert list(KernelShapes(records).recorded()) == expected

@@ -7,7 +7,7 @@ import pytest
 import tvm
 
 from tvm_prune.oracle import rotation as rotation_module
-from tvm_prune.oracle.rotation import _cache_bytes, _rotation, rotate
+from tvm_prune.oracle.rotation import _cache_bytes, _rotation, random_buffer, rotate
 
 
 def rotation(weight_bytes: int, *, weight: int | None = 1, cache: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -73,3 +73,10 @@ def test_an_error_of_a_kernel_ends_the_loop(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not two"):
         rotate(tmp_path)["rotate"](3, tvm.runtime.convert(refuses), 1, 1, 2, 3)
     assert seen == [1, 2]
+
+
+def test_words_of_bits_are_filled_with_any_bits() -> None:
+    for dtype in ("uint16", "uint32", "uint64"):
+        words = random_buffer([64], dtype).numpy()
+        assert words.max() > np.iinfo(dtype).max // 2
+    assert set(random_buffer([64], "int64").numpy()) == {0, 1}

@@ -28,15 +28,15 @@ from tvm_prune.oracle.objects import Form, KernelObjects
 from tvm_prune.oracle.parity import torch_outputs, worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.pricing import Pricing
-from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.records import Record, Records
 from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.oracle.target import Target, usable_cores
-from tvm_prune.oracle.tasks import TaskGraph
+from tvm_prune.oracle.tasks import Kernel, TaskGraph
 from tvm_prune.oracle.timing import median_and_spread, paired_ratio
 from tvm_prune.oracle.toolchain import require_toolchain, tvm_version
 from tvm_prune.oracle.trials import Trials
 from tvm_prune.oracle.tune_settings import TuneProgress, TuneSettings
-from tvm_prune.oracle.tuner import Tuner
+from tvm_prune.oracle.tuner import Group, Tuner
 from tvm_prune.oracle.worker import Worker, WorkerDied
 
 __all__ = ["CompilerOracle"]
@@ -264,6 +264,27 @@ class CompilerOracle:
             return self._build(item, "plain", library=library)[0]
         except _BuildFailed as error:
             raise ToolchainError(f"{error}; run 'tvm-prune doctor' to check compiler and linker") from error
+
+    def fastest(self, groups: Sequence[Group]) -> list[tuple[Kernel, Record] | Failure]:
+        """Tune kernels that belong to no model, those of a group computing the same; return the fastest of each."""
+        with self._call(), self._clock("tune"):
+            self.tuner.tune([groups])
+        found: list[tuple[Kernel, Record] | Failure] = []
+        for group in groups:
+            known = [(kernel, self.records.best(kernel.key)) for kernel in group.kernels]
+            working = [(kernel, record) for kernel, record in known if record is not None]
+            failure = self.tuner.failures.get(group.key, Failure(stage="build", message="no program of it works"))
+            found.append(min(working, key=lambda item: item[1].program.latency_s, default=failure))
+        return found
+
+    def race(self, entries: Sequence[tuple[Kernel, Record]], *, rounds: int = 31) -> list[list[float]] | Failure:
+        """Time programs of any kernels in turns in one process: the seconds of each, round by round."""
+        with self._call(), self._clock("measure"):
+            times = self.tuner.race(entries, rounds=rounds)
+        if all(times):
+            return times
+        lame = next(kernel for (kernel, _), series in zip(entries, times, strict=True) if not series)
+        return Failure(stage="run", message=f"{lame.shape or lame.key} did not run beside the others")
 
     # --- how ----------------------------------------------------------------------------------------------------------
 

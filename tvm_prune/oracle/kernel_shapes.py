@@ -19,6 +19,8 @@ from tvm_prune.oracle.tasks import Kernel, anatomy_of
 __all__ = ["KernelShapes"]
 
 _FILE = "shapes.jsonl"
+# Kinds of kernels that no network has yet: what they cost, no feature of the predictor tells.
+_ALONE = ("bit_serial", "bit_packing")
 
 
 class KernelShapes:
@@ -36,11 +38,12 @@ class KernelShapes:
         return self._known[kernel.key]
 
     def recorded(self) -> Iterator[tuple[str, KernelShape]]:
-        """Yield key and shape of every kernel that has a record."""
+        """Yield key and shape of every kernel that has a record and may be part of a network."""
         for key, workload in self._records.workloads():
             if key not in self._known:
                 self._keep(key, _from_workload(key, workload))
-            yield key, self._known[key]
+            if self._known[key].anatomy.kind not in _ALONE:
+                yield key, self._known[key]
 
     def _keep(self, key: str, shape: KernelShape) -> None:
         self._known[key] = shape

@@ -78,8 +78,8 @@ def random_buffer(shape: Sequence[int], dtype: str) -> Any:
     generator = np.random.default_rng(0)
     if dtype.startswith("float"):
         array = generator.standard_normal(shape).astype(dtype)
-    elif dtype in ("int8", "uint8"):
-        # Activations and weights of integer networks; wider integers may be indices.
+    elif dtype in ("int8", "uint8", "uint16", "uint32", "uint64"):
+        # Activations and weights of integer networks, words of bits; wider signed integers may be indices.
         bounds = np.iinfo(dtype)
         array = generator.integers(bounds.min, bounds.max, shape, dtype, endpoint=True)
     else:

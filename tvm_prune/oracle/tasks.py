@@ -11,7 +11,7 @@ from tvm_prune.oracle.lower import Lowered
 from tvm_prune.oracle.program import Task
 from tvm_prune.oracle.target import Target
 
-__all__ = ["Kernel", "TaskGraph", "Variant", "anatomy_of", "body_of", "task_graph"]
+__all__ = ["Kernel", "TaskGraph", "Variant", "anatomy_of", "body_of", "kernel", "task_graph"]
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class TaskGraph:
     weight_names: dict[str, tuple[str, ...]]
 
 
-def kernel(function: Any) -> Kernel:
-    """Return `function` with its structural hash."""
+def kernel(function: Any, *, shape: str = "") -> Kernel:
+    """Return `function` with its structural hash, and in a few words what it computes."""
     import tvm
     import tvm_ffi
 
     # The name of a kernel is no part of what it computes.
     plain = function.without_attr("global_symbol") if "global_symbol" in (function.attrs or {}) else function
-    return Kernel(key=str(tvm_ffi.structural_hash(tvm.IRModule({"main": plain}))), function=plain)
+    return Kernel(key=str(tvm_ffi.structural_hash(tvm.IRModule({"main": plain}))), function=plain, shape=shape)
 
 
 def _rounds(wanted: dict[tuple[str, WeightForm], str]) -> Iterator[list[tuple[str, WeightForm]]]:
@@ -166,7 +166,7 @@ def anatomy_of(found: Kernel) -> Any:
 def body_of(found: Kernel) -> Any:
     """Return what kernels share that differ in the epilogue alone: their spaces hold the same programs."""
     anatomy = anatomy_of(found)
-    if anatomy.kind == "other":
+    if not anatomy.channels:
         return found.key
     data, weight, *_, result = (tuple(int(extent) for extent in param.shape) for param in found.function.params)
     return replace(anatomy, before=(), after=()), data, weight, result

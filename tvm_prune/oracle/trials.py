@@ -63,7 +63,7 @@ def _buffers(kernel: Kernel) -> list[Any]:
 
 
 def _weight(kernel: Kernel) -> int | None:
-    return None if anatomy_of(kernel).kind == "other" else 1
+    return 1 if anatomy_of(kernel).channels else None
 
 
 class Trials:
@@ -123,8 +123,13 @@ class Trials:
             library.unlink()
         self._report("measure", len(together), len(together), None)
 
-    def compare(self, contests: Sequence[Sequence[tuple[Kernel, Record]]]) -> None:
+    def compare(
+        self, contests: Sequence[Sequence[tuple[Kernel, Record]]], *, rounds: int | None = None
+    ) -> list[list[list[float]]]:
         """Time the programs of a contest beside each other; these times go on record in place of those before.
+
+        Returns for each program of each contest its seconds round by round, none for one that did not run. `rounds` are
+        those of the settings unless given.
 
         Programs are tried one after another, on a machine that may change its speed in between: which of two that are
         nearly as fast is the faster one only shows here.
@@ -140,27 +145,30 @@ class Trials:
             ]
             for entry in entries
         ]
+        answers: list[list[list[float]]] = [[[] for _ in batch] for batch in batches]
         if not batches:
-            return
+            return answers
         self._builders.start()
         self._runner.start()
         try:
             self._objects.provide([source for entry in entries for source, _ in entry])
         except WorkerDied as error:
             _log.warning("kernels that are nearly as fast as each other were not timed together: %s", error)
-            return
+            return answers
         every = {item.symbol: item for batch in batches for item in batch}
         (library,) = self._linked([list(every.values())])
         for number, batch in enumerate(batches):
             self._report("compare", number, len(batches), batch[0].kernel)
             times: dict[str, list[float]] = {}
-            self._timed(library, batch, times, finalists=len(batch), rounds=self.settings.contest_rounds)
+            self._timed(library, batch, times, finalists=len(batch), rounds=rounds or self.settings.contest_rounds)
+            answers[number] = [times.get(item.symbol, []) for item in batch]
             for item in batch:
                 if item.symbol in times:
                     result = (item.record, times[item.symbol])
                     self._records.commit(item.kernel.key, item.kernel.workload_json, [result])
         library.unlink()
         self._report("compare", len(batches), len(batches), None)
+        return answers
 
     def _linked(self, batches: Sequence[Sequence[_Built]]) -> list[Path]:
         """Link each batch to a library of its own. Raises ToolchainError."""

@@ -13,7 +13,7 @@ from typing import Any
 from tvm_prune.oracle.contest import close_kernels, contestants
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.program import Program
-from tvm_prune.oracle.records import Records
+from tvm_prune.oracle.records import Record, Records
 from tvm_prune.oracle.relatives import Relatives
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import Kernel, body_of
@@ -118,6 +118,13 @@ class Tuner:
             self._trials.compare([[(kernel, record) for kernel, record in each if record] for each in best])
         for name in new:
             self.records.settle(name, 1)
+
+    def race(self, entries: Sequence[tuple[Kernel, Record]], *, rounds: int) -> list[list[float]]:
+        """Time programs of kernels that compute anything beside each other; return each one's seconds round by round.
+
+        They are in units of the canary's usual speed; none for a program that did not run.
+        """
+        return self._trials.compare([entries], rounds=rounds)[0]
 
     def _due(self, group: Group, small: Set[str]) -> int:
         """Return up to how many trials a kernel of a group is given."""

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tvm_prune.oracle.spaces import dense, direct_conv, loops, sketch, winograd
+from tvm_prune.oracle.spaces import bit_planes, bit_serial, dense, direct_conv, loops, sketch, winograd
 from tvm_prune.oracle.spaces.anatomy import Anatomy, dissect
 from tvm_prune.oracle.spaces.candidate import Candidate, Point
 from tvm_prune.oracle.target import Target
 
 __all__ = ["SPACES", "enumerate_candidates", "points"]
 
-_MODULES = (direct_conv, winograd, dense, loops, sketch)
+_MODULES = (direct_conv, winograd, dense, bit_serial, bit_planes, loops, sketch)
 
 _log = logging.getLogger(__name__)
 

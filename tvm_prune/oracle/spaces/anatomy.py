@@ -15,10 +15,14 @@ _ANCHORS = {
     "matmul": "dense",
     "matmul_packed": "dense",
     "conv2d_dot": "conv2d",
+    "bit_products": "bit_serial",
 }
 
 
 _DOT = "conv2d_dot"
+_PACKING = "bit_planes"
+# Where the loop over the computed channels stands, where it is not that of the result's last axis.
+_CHANNEL_LOOP = {"winograd": 4, "bit_serial": 5}
 _PLAIN = ("conv2d_nhwc", "group_conv2d_nhwc", "matmul")
 # Loops of a convolution's anchor, and the axis of the input that each moves over: rows, columns, kernel rows, columns.
 _WINDOW = ((1, 1), (2, 2), (4, 1), (5, 2))
@@ -28,12 +32,12 @@ _WINDOW = ((1, 1), (2, 2), (4, 1), (5, 2))
 class Anatomy:
     """Block names of one kernel and the extents of its anchor's loops.
 
-    `kind` is conv2d, winograd, depthwise, grouped, dense or other; `channels` the output channels stored and
-    `computed_channels` those computed (more when the kernel pads them); both are 0 for other. `packed` are the lanes of
-    a packed weight (0 = plain). `stride` is that of the rows of a convolution (1 for the rest); `adjacent` says that
-    its window moves by one pixel and reads neighbours: stride and dilation 1 in both directions; `border` that the
-    image is padded before (without padding that stage is a mere copy). `integer` says that the data are integers, `dot`
-    that the last of the loops are the pairs that a dot product instruction takes.
+    `kind` is conv2d, winograd, depthwise, grouped, dense, bit_serial, bit_packing or other; `channels` the output
+    channels stored and `computed_channels` those computed (more when the kernel pads them); both are 0 for the last two
+    kinds. `packed` are the lanes of a packed weight (0 = plain). `stride` is that of the rows of a convolution (1 for
+    the rest); `adjacent` says that its window moves by one pixel and reads neighbours: stride and dilation 1 in both
+    directions; `border` that the image is padded before (without padding that stage is a mere copy). `integer` says
+    that the data are integers, `dot` that the last of the loops are the pairs that a dot product instruction takes.
     """
 
     kind: str
@@ -63,6 +67,8 @@ def dissect(function: Any) -> Anatomy:
     schedule = Schedule(function)
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     names = [str(schedule.get(block).name_hint) for block in blocks]
+    if names[-1] == _PACKING:
+        return Anatomy("bit_packing", (), "", tuple(names), (), 0, 0)
     anchors = [place for place, name in enumerate(names) if name in _ANCHORS]
     if len(anchors) != 1 or _grows(schedule.get(blocks[anchors[0]]), schedule.get(blocks[-1])):
         return Anatomy("other", (), "", tuple(names), (), 0, 0)
@@ -72,7 +78,7 @@ def dissect(function: Any) -> Anatomy:
     kind = _ANCHORS[names[place]]
     data, weight, output = function.params[0], function.params[1], function.params[-1]
     channels = int(output.shape[-1])
-    computed = extents[4] if kind == "winograd" else extents[len(output.shape) - 1]
+    computed = extents[_CHANNEL_LOOP.get(kind, len(output.shape) - 1)]
     if kind == "grouped" and extents[-1] == 1 and computed == int(weight.shape[-1]):
         kind = "depthwise" if int(data.shape[-1]) == channels else "grouped"
     moves = kind in ("conv2d", "depthwise", "grouped")
