@@ -49,7 +49,6 @@ def test_fewer_bits_move_what_the_network_says_by_more(
     assert told == [0, 1, 2, 3]
     harm = {(each.layer, each.format): each.kl for each in found}
     assert 0 < harm["0", "int8"] < 0.02 * harm["0", "w1a8"]
-    labels = torch.cat([labels for _, labels in batches])
     with torch.no_grad():
         right = sum(int((model.module(images).argmax(1) == labels).sum()) for images, labels in batches)
     assert {(each.float_correct, each.total) for each in found} == {(right, 64)}
