@@ -1,4 +1,4 @@
-"""Pruning and integers together: a trained network, CPrune's result, and that in int8, each against the tuned dense one.
+"""Pruning and integers together: a trained network, CPrune's result, and both in int8, against the tuned dense one.
 
     python -m benchmarks.pruned_integers --model vgg16 --weights FILE --data-dir DIR --json FILE --out runs/pruned
 
@@ -69,8 +69,8 @@ def main() -> None:
         recipe = out / "cprune" / "recipe.json"
         pruned = load_pruned(model, recipe, weights=out / "cprune" / "weights.safetensors")
         training = rounding_training(arguments.train_epochs) if arguments.train_epochs else None
-        accuracy = {"dense": evaluate(dense.module, data.test, data), "pruned": evaluate(pruned.module, data.test, data)}
         made: dict[str, CompressedModel] = {"dense": dense, "pruned": pruned}
+        accuracy = {name: evaluate(network.module, data.test, data) for name, network in made.items()}
         for name, start, steps in (("dense", dense, None), ("pruned", pruned, Recipe.load(recipe))):
             folder = out / f"{name}-int8"
             found = quantize(

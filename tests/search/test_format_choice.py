@@ -1,6 +1,6 @@
 """The integer program finds the best choice there is; the greedy one goes by harm per second."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ def int8(harm: float, size: int = 100) -> FormatOption:
 
 
 def table(added: dict[str, float], saved: float = 0.0) -> FormatPrices:
-    pairs = tuple(Neighbours(first=a, second=b, saved_s=saved) for a, b in zip(NAMES, NAMES[1:], strict=False))
+    pairs = tuple(Neighbours(first=a, second=b, saved_s=saved) for a, b in pairwise(NAMES))
     total = 1.0 + sum(added.values()) - sum(pair.saved_s for pair in pairs)
     return FormatPrices(integers_s=1.0, floats_s=total, added_s=added, neighbours=pairs)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -44,7 +45,7 @@ class Borders:
             return Failure(stage="build", message="no program")
         kinds = [layer in model.precision for layer in CHAIN]
         seconds = sum(4.0 if integer else 10.0 for integer in kinds)
-        seconds += sum(1.0 for one, other in zip(kinds, kinds[1:], strict=False) if one != other)
+        seconds += sum(1.0 for one, other in pairwise(kinds) if one != other)
         return Cost(latency_s=seconds, latency_spread_s=0.0, macs=1, params=1, bytes=1, provenance=NOWHERE)
 
 
