@@ -3,17 +3,23 @@
 Both are calibrated on the same noise: what a module takes does not depend on its scales.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from tvm_prune.files import write_atomically
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.number_formats import in_formats
 from tvm_prune.oracle.bundle import export_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.search.precision import mixed_precision
 
-__all__ = ["export_integers"]
+__all__ = ["FLOAT_LAYERS", "export_integers"]
+
+# Names the layers that "mixed" leaves in float32.
+FLOAT_LAYERS = "float_layers.json"
 
 _BATCHES = 8
 
@@ -25,9 +31,14 @@ def _noise(model: CompressedModel) -> list[torch.Tensor]:
 
 
 def export_integers(model: CompressedModel, oracle: CompilerOracle, *, folder: Path, name: str) -> None:
-    """Write ``folder/int8/bundle``, and ``model_int8.onnx`` from ``model.onnx``."""
+    """Write ``folder/int8/bundle``, ``folder/mixed/bundle``, and ``model_int8.onnx`` from ``model.onnx``."""
     noise = _noise(model)
-    export_bundle(in_formats(model, noise), folder / "int8" / "bundle", oracle=oracle, name=name)
+    integers = in_formats(model, noise)
+    export_bundle(integers, folder / "int8" / "bundle", oracle=oracle, name=name)
+    mixed = mixed_precision(integers, oracle).model
+    export_bundle(mixed, folder / "mixed" / "bundle", oracle=oracle, name=name)
+    left = [layer for layer in integers.integer_layers if layer not in mixed.integer_layers]
+    write_atomically(folder / "mixed" / FLOAT_LAYERS, json.dumps(left))
     _onnx(folder, [batch.numpy() for batch in noise])
 
 

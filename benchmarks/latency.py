@@ -5,15 +5,16 @@
 Each model is tuned (records in OUT/records are reused), exported once, and the same export is timed on every side:
 ours against ONNX Runtime until neither is disturbed, then ours against both forms of torch. The two networks for 224
 pixels come from packages (benchmarks/real_models.py says which). With `--int8` each model is also quantized on both
-sides (benchmarks/integers.py) and timed beside ours in float32.
+sides (benchmarks/integers.py) and timed beside ours in float32: all layers that can be, and those alone that pay.
 """
 
 import argparse
+import json
 import sys
 from typing import Any
 
 from benchmarks.document import Document, markdown_table
-from benchmarks.integers import export_integers
+from benchmarks.integers import FLOAT_LAYERS, export_integers
 from benchmarks.side import INTEGER_KINDS, KINDS
 from benchmarks.sides import Sides, add_arguments
 from tvm_prune.jobs.export import export
@@ -99,15 +100,18 @@ def _row(place: int, name: str, table: ProgramTable, sides: Sides, arguments: ar
     }
 
 
-def _int8_row(place: int, name: str, sides: Sides, arguments: argparse.Namespace) -> dict[str, Any]:
-    kinds = ("ours", *INTEGER_KINDS)
-    reading = sides.read(place, rounds=arguments.rounds, readings=arguments.readings, kinds=kinds)
-    ratios = {"ort_int8": reading.ratio("ort_int8", "ours_int8"), "fp32": reading.ratio("ours", "ours_int8")}
+def _integer_row(place: int, name: str, precision: str, sides: Sides, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the row of ``int8``, or of ``mixed``, with which layers that has left in float32."""
+    own = f"ours_{precision}"
+    reading = sides.read(place, rounds=arguments.rounds, readings=arguments.readings, kinds=("ours", own, "ort_int8"))
+    ratios = {"ort_int8": reading.ratio("ort_int8", own), "fp32": reading.ratio("ours", own)}
+    left = json.loads((arguments.out / _short(name) / "mixed" / FLOAT_LAYERS).read_text())
     return {
         "model": _short(name),
-        "precision": "int8",
+        "precision": precision,
         "threads": arguments.threads,
-        "ours_ms": reading.median_s("ours_int8") * 1e3,
+        "float_layers": left if precision == "mixed" else [],
+        "ours_ms": reading.median_s(own) * 1e3,
         "ours_fp32_ms": reading.median_s("ours") * 1e3,
         "ort_int8_ms": reading.median_s("ort_int8") * 1e3,
         **{
@@ -124,7 +128,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=_MODELS, help="names or package.module:function, with commas")
-    parser.add_argument("--int8", action="store_true", help="compare int8 too")
+    parser.add_argument("--int8", action="store_true", help="compare int8 and mixed too")
     parser.add_argument("--only-int8", action="store_true", help="compare nothing else")
     add_arguments(parser, out="runs/latency", rounds=20, readings=5)
     arguments = parser.parse_args()
@@ -143,11 +147,11 @@ def main() -> None:
             if not arguments.only_int8:
                 rows.append(_row(place, name, tables[place], sides, arguments))
             if arguments.int8:
-                rows.append(_int8_row(place, name, sides, arguments))
+                rows += [_integer_row(place, name, each, sides, arguments) for each in ("int8", "mixed")]
             if arguments.json is not None:
                 Document.of(rows).write(arguments.json)
-    for precision, columns in (("fp32", COLUMNS), ("int8", INT8_COLUMNS)):
-        if chosen := [row for row in rows if row["precision"] == precision]:
+    for precisions, columns in ((("fp32",), COLUMNS), (("int8", "mixed"), INT8_COLUMNS)):
+        if chosen := [row for row in rows if row["precision"] in precisions]:
             print(markdown_table(chosen, columns))
 
 

@@ -45,6 +45,10 @@ def _ours_int8(folder: Path, threads: int, inputs: list[np.ndarray]) -> Call:
     return _ours(folder / "int8", threads, inputs)
 
 
+def _ours_mixed(folder: Path, threads: int, inputs: list[np.ndarray]) -> Call:
+    return _ours(folder / "mixed", threads, inputs)
+
+
 def _onnxruntime(folder: Path, threads: int, inputs: list[np.ndarray], *, name: str = "model.onnx") -> Call:
     import onnxruntime
 
@@ -82,7 +86,7 @@ def _torch_compile(folder: Path, threads: int, inputs: list[np.ndarray]) -> Call
 
 KINDS = {"ours": _ours, "ort": _onnxruntime, "torch_eager": _torch_eager, "torch_compile": _torch_compile}
 # These need what benchmarks/integers.py writes besides.
-INTEGER_KINDS = {"ours_int8": _ours_int8, "ort_int8": _onnxruntime_int8}
+INTEGER_KINDS = {"ours_int8": _ours_int8, "ours_mixed": _ours_mixed, "ort_int8": _onnxruntime_int8}
 
 
 def _flat(outputs: Any) -> list[float]:
