@@ -115,11 +115,12 @@ def export(
     if json:
         show_json(bundle)
         return
+    written = ["bundle"] if made.rounded_layers else ["bundle", "model.pt2", "model.onnx"]
     ports = [("input", port) for port in bundle.inputs] + [("output", port) for port in bundle.outputs]
     rows = tuple((kind, "x".join(map(str, port.shape)), port.dtype) for kind, port in ports)
     notes = (
         f"Largest absolute difference from torch: {bundle.parity_max_abs_err:.1e}.",
-        f"Written: {out}/bundle, {out}/model.pt2, {out}/model.onnx. Try: tvm-prune run {out}/bundle --input x.npy",
+        f"Written: {', '.join(f'{out}/{name}' for name in written)}. Try: tvm-prune run {out}/bundle --input x.npy",
     )
     columns = (Column(name=""), Column(name="shape"), Column(name="dtype"))
     show([Sheet(title=f"Bundle of {model} for {bundle.target}", columns=columns, rows=rows, notes=notes)])

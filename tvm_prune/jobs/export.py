@@ -28,18 +28,29 @@ def export(
 ) -> Bundle:
     """Write ``out/bundle``, ``out/model.pt2`` and ``out/model.onnx``; tune what has no record yet.
 
-    Raises ExportError, ParityError, ToolchainError, DiskFullError.
+    Of a quantized model there is the bundle alone: the others would hold the network in float32. Raises ExportError, ParityError, ToolchainError, DiskFullError.
     """
     out, watcher = Path(out), watcher or Silent()
-    watcher.stage("write model.pt2 and model.onnx")
-    write_file(model, out / "model.pt2")
-    write_file(model, out / "model.onnx")
+    if model.rounded_layers:
+        watcher.note("a quantized model has no .pt2 and no .onnx file: only the bundle computes what it does")
+    else:
+        watcher.stage("write model.pt2 and model.onnx")
+        write_file(model, out / "model.pt2")
+        write_file(model, out / "model.onnx")
     watcher.stage("tune and compile the bundle")
     return export_bundle(model, out / "bundle", oracle=oracle, name=name)
 
 
 def write_file(model: CompressedModel, path: Path) -> None:
-    """Write `model` in the format that the suffix of `path` names: .safetensors, .pt2 or .onnx. Raises ConfigError."""
+    """Write `model` in the format that the suffix of `path` names: .safetensors, .pt2 or .onnx.
+
+    Raises ConfigError for another suffix, and for the last two of a quantized model.
+    """
+    if model.rounded_layers and path.suffix in (".pt2", ".onnx"):
+        raise ConfigError(
+            f"{path} would hold the quantized model in float32: compile it with `tvm-prune export`, or write its weights "
+            "to a .safetensors file"
+        )
     if path.suffix == ".safetensors":
         save_weights(model.module, path)
     elif path.suffix == ".pt2":
