@@ -28,7 +28,8 @@ def export(
 ) -> Bundle:
     """Write ``out/bundle``, ``out/model.pt2`` and ``out/model.onnx``; tune what has no record yet.
 
-    Of a quantized model there is the bundle alone: the others would hold the network in float32. Raises ExportError, ParityError, ToolchainError, DiskFullError.
+    Of a quantized model there is the bundle alone: the others would hold the network in float32.
+    Raises ExportError, ParityError, ToolchainError, DiskFullError.
     """
     out, watcher = Path(out), watcher or Silent()
     if model.rounded_layers:
@@ -48,8 +49,8 @@ def write_file(model: CompressedModel, path: Path) -> None:
     """
     if model.rounded_layers and path.suffix in (".pt2", ".onnx"):
         raise ConfigError(
-            f"{path} would hold the quantized model in float32: compile it with `tvm-prune export`, or write its weights "
-            "to a .safetensors file"
+            f"{path} would hold the quantized model in float32: compile it with `tvm-prune export`, or write its "
+            "weights to a .safetensors file"
         )
     if path.suffix == ".safetensors":
         save_weights(model.module, path)
