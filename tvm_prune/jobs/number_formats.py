@@ -77,8 +77,8 @@ def precision_of(model: CompressedModel, scheme: str, layers: Mapping[str, str])
 
 
 def calibration_batches(data: DataSet, images: int) -> list[torch.Tensor]:
-    """Return the first `images` of the training split, normalised, in batches."""
-    return [normalised(batch, data) for batch in data.train.images[:images].split(_BATCH)]
+    """Return a sample of `images` of the training split, normalised, in batches."""
+    return [normalised(batch, data) for batch in data.train.sample(images).images.split(_BATCH)]
 
 
 def in_formats(

@@ -39,19 +39,19 @@ def measured_sensitivities(
     out: Path,
     watcher: Watcher | None = None,
 ) -> tuple[Sensitivity, ...]:
-    """Return the sensitivity of each layer to each of its `formats` on the first `images` of the validation split.
+    """Return the sensitivity of each layer to each of its `formats` on a sample of `images` of the validation split.
 
     `seen` is what the tensors of `model` hold (calibrate.observe). What ``out/sensitivity.jsonl`` holds is not measured
     again. Raises ConfigError if that is of another network or other images.
     """
     watcher, path = watcher or Silent(), out / SENSITIVITY_FILE
-    split = data.val.images[:images], data.val.labels[:images]
+    split = data.val.sample(images)
     ranges = repr([(name, each.low, each.high) for name, each in sorted(seen.items())])
     identity = {
         "model": fingerprint(model),
         "weights": weights_digest(model.module),
         "data": data.name,
-        "images": hashlib.sha256(split[0].numpy().tobytes()).hexdigest(),
+        "images": hashlib.sha256(split.images.numpy().tobytes()).hexdigest(),
         "observer": observer,
         "ranges": hashlib.sha256(ranges.encode()).hexdigest(),
     }
@@ -60,7 +60,7 @@ def measured_sensitivities(
     wanted = sum(len(schemes) for schemes in formats.values())
     batches = [
         (normalised(part, data), labels)
-        for part, labels in zip(split[0].split(_BATCH), split[1].split(_BATCH), strict=True)
+        for part, labels in zip(split.images.split(_BATCH), split.labels.split(_BATCH), strict=True)
     ]
     found = sensitivities(
         model,

@@ -81,9 +81,7 @@ class DataQuality:
         self._final = final
         self._teacher = teacher
         self._progress = progress
-        # Always the same images, drawn over the whole split: some data sets are sorted by class.
-        self._order = _shuffled(len(data.train))
-        self._gradient_sample = data.train.take(self._order[:_GRADIENT_IMAGES])
+        self._gradient_sample = data.train.sample(_GRADIENT_IMAGES)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,11 +104,11 @@ class DataQuality:
 
     def calibration(self, count: int) -> torch.Tensor | None:
         """Return the same `count` images of the training split each time, as inputs; None for 0."""
-        return self._batch(self._data.train.take(self._order[:count]))
+        return self._batch(self._data.train.sample(count))
 
     def unseen(self, count: int) -> torch.Tensor | None:
         """Return the same `count` images of the validation split each time, as inputs; None for 0."""
-        return self._batch(self._data.val.take(_shuffled(len(self._data.val))[:count]))
+        return self._batch(self._data.val.sample(count))
 
     def _batch(self, sample: Split) -> torch.Tensor | None:
         return normalised(sample.images, self._data) if len(sample) else None
@@ -182,10 +180,6 @@ class UserQuality:
     def gradients(self, module: nn.Module) -> Gradients:
         """Refuse: there is no loss to differentiate. Raises ConfigError."""
         raise ConfigError("criterion 'taylor' needs a data set; with your own functions use l1, l2, fpgm or bn-scale")
-
-
-def _shuffled(count: int) -> torch.Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 def _accuracy(score: Score) -> Accuracy:

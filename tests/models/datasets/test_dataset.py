@@ -54,3 +54,11 @@ def test_float_images_are_refused() -> None:
 def test_labels_of_another_length_are_refused() -> None:
     with pytest.raises(DataError, match=r"labels must be int64 \[2\], got torch.int64 \[3\]"):
         Split(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+
+
+def test_a_sample_is_the_same_each_time_and_of_every_class_of_a_sorted_split() -> None:
+    split = _numbered([0] * 200 + [1] * 200 + [2] * 200)
+    assert _ids(split.sample(60)) == _ids(split.sample(600))[:60]
+    assert min(split.sample(60).labels.bincount(minlength=3).tolist()) >= 10
+    assert sorted(_ids(split.sample(1000))) == list(range(600))
+    assert len(split.sample(0)) == 0

@@ -36,6 +36,10 @@ class Split:
         """Return the images at `indices`, in that order."""
         return Split(self.images[indices], self.labels[indices])
 
+    def sample(self, count: int) -> "Split":
+        """Return the same `count` images each time, drawn from all of them: the split may be sorted by class."""
+        return self.take(torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:count])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
