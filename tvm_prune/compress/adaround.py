@@ -38,9 +38,9 @@ class RoundingSettings:
     steps; its exponent falls from `sharp` to `blunt`.
     """
 
-    steps: Annotated[int, Field(ge=1)] = 1000
+    steps: Annotated[int, Field(ge=1)] = 500
     positions: Annotated[int, Field(ge=1)] = 16384
-    rows: Annotated[int, Field(ge=1)] = 512
+    rows: Annotated[int, Field(ge=1)] = 256
     lr: Annotated[float, Field(gt=0)] = 0.01
     pressure: Annotated[float, Field(ge=0)] = 0.01
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.2
