@@ -28,6 +28,7 @@ def test_a_bundle_and_a_report_are_written(invoke: Invoke, tmp_path: Path) -> No
     ("options", "message"),
     [
         (("--observer", "median"), "minmax"),
+        (("--refine", "adaround,luck"), "equalise"),
         (("--scheme", "int4"), "no number format 'int4'; known are float32, int8"),
         (("--layer", "features.0=w99"), "weights of 99 bits are not supported"),
         (("--layer", "features.0"), "cannot read the setting 'features.0'"),

@@ -71,6 +71,15 @@ def quantize(
             "--keep-float", metavar="LAYER", help="Short for --layer LAYER=float32; repeat.", show_default=False
         ),
     ] = None,
+    refine: Annotated[
+        str,
+        typer.Option(
+            "--refine",
+            metavar="NAMES",
+            help="Round better without training: equalise, adaround, bias, or several of them with commas.",
+            show_default=False,
+        ),
+    ] = "",
     train_epochs: Annotated[
         int, typer.Option("--train-epochs", min=0, help="Passes over the training split with rounding.")
     ] = 0,
@@ -105,7 +114,7 @@ def quantize(
     from tvm_prune.jobs.tune import compressed
 
     layers = [*(layer or ()), *(f"{name}=float32" for name in keep_float or ())]
-    settings = _settings(scheme, layers, observer, images, train_epochs, set_, seed)
+    settings = _settings(scheme, layers, observer, images, refine, train_epochs, set_, seed)
     check_pruned(recipe, pruned_weights)
     with Screen() as screen:
         warm_up()
@@ -164,6 +173,7 @@ def _settings(
     layers: list[str],
     observer: str,
     images: int,
+    refine: str,
     epochs: int,
     changes: list[str] | None,
     seed: int,
@@ -180,7 +190,14 @@ def _settings(
     if changes and not epochs:
         raise ConfigError("--set changes the training with rounding: add --train-epochs N")
     training = rounding_training(epochs, seed=seed, changes=parse_assignments(changes or [])) if epochs else None
-    fields = {"scheme": scheme, "layers": chosen, "observer": observer, "images": images, "training": training}
+    fields = {
+        "scheme": scheme,
+        "layers": chosen,
+        "observer": observer,
+        "images": images,
+        "refine": [name.strip() for name in refine.split(",") if name.strip()],
+        "training": training,
+    }
     return decode(QuantizeSettings, fields)
 
 

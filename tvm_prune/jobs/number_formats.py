@@ -9,13 +9,16 @@ from pydantic import Field
 
 from tvm_prune.codec import STRICT, decode, encode
 from tvm_prune.compress.calibrate import Observer, observe
+from tvm_prune.compress.equalise import equalise
 from tvm_prune.compress.quantize import with_precision
 from tvm_prune.errors import QuantizationError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.groups import near
 from tvm_prune.graph.scheme import INT8, Scheme
 from tvm_prune.graph.stored_tensors import integer_capable, layers_of, traced_graph
+from tvm_prune.jobs.refine import Refinement, refined
 from tvm_prune.jobs.train import arithmetic
+from tvm_prune.jobs.watcher import Watcher
 from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.datasets.dataset import DataSet
 from tvm_prune.models.train_settings import TrainSettings
@@ -32,13 +35,16 @@ class QuantizeSettings:
 
     `scheme` is a number format (graph/scheme.py), or "mixed": int8 but for the layers that the network is faster
     without. `layers` gives single layers another one. With `training` the rounded network is trained on, its steps
-    among the parameters (graph/learned_steps.py). `images` of the training split are calibrated on.
+    among the parameters (graph/learned_steps.py). `images` of the training split are calibrated on. `refine` names what
+    is done about rounding without training: compress/equalise.py, compress/adaround.py, compress/bias_correction.py, in
+    that order.
     """
 
     scheme: str = "int8"
     layers: dict[str, str] = field(default_factory=dict)
     images: Annotated[int, Field(ge=1)] = 512
     observer: Observer = "mse"
+    refine: tuple[Refinement, ...] = ()
     training: TrainSettings | None = None
     __pydantic_config__ = STRICT
 
@@ -82,14 +88,22 @@ def calibration_batches(data: DataSet, images: int) -> list[torch.Tensor]:
 
 
 def in_formats(
-    model: CompressedModel, batches: Iterable[torch.Tensor], settings: QuantizeSettings | None = None
+    model: CompressedModel,
+    batches: Iterable[torch.Tensor],
+    settings: QuantizeSettings | None = None,
+    *,
+    watcher: Watcher | None = None,
 ) -> CompressedModel:
-    """Return `model` as `settings` have it before any training and pricing, calibrated on `batches`.
+    """Return `model` as `settings` have it before any training and pricing, calibrated and refined on `batches`.
 
-    Raises QuantizationError, also for no batches and for values that are not finite.
+    "mixed" is equalised only: which layers are to be refined is known after pricing. Raises QuantizationError, also for
+    no batches and for values that are not finite.
     """
-    settings = settings or QuantizeSettings()
+    settings, data = settings or QuantizeSettings(), list(batches)
     precision = precision_of(model, settings.scheme, settings.layers)
+    if "equalise" in settings.refine:
+        model = equalise(model)
     integers = [layer for layer, scheme in precision.items() if scheme.in_integers]
-    seen = observe(model, integers, batches, counting=settings.observer != "minmax") if integers else {}
-    return with_precision(model, precision, seen, observer=settings.observer)
+    seen = observe(model, integers, data, counting=settings.observer != "minmax") if integers else {}
+    made = with_precision(model, precision, seen, observer=settings.observer)
+    return made if settings.scheme == MIXED else refined(made, data, settings.refine, watcher=watcher)

@@ -22,6 +22,7 @@ from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.graph.learned_steps import learning_module, with_learned
 from tvm_prune.graph.stored_tensors import layers_of, reference_module, traced_graph
 from tvm_prune.jobs.number_formats import MIXED, QuantizeSettings, calibration_batches, in_formats
+from tvm_prune.jobs.refine import refined
 from tvm_prune.jobs.tune import compressed
 from tvm_prune.jobs.watcher import Silent, Watcher
 from tvm_prune.models.datasets.batches import normalised
@@ -126,12 +127,13 @@ def quantize(
     dense = compressed(model)
     name = name or (model.name if isinstance(model, Model) else type(model.module).__name__)
     watcher.stage("calibrate on the training split")
-    made = in_formats(dense, calibration_batches(data, settings.images), settings)
+    batches = calibration_batches(data, settings.images)
+    made = in_formats(dense, batches, settings, watcher=watcher)
     prices: tuple[LayerPrice, ...] = ()
     if settings.scheme == MIXED:
         watcher.stage("price every layer in float32")
         mixed = mixed_precision(made, oracle)
-        made, prices = mixed.model, mixed.prices
+        made, prices = refined(mixed.model, batches, settings.refine, watcher=watcher), mixed.prices
     made = trained_in_formats(made, dense, data, settings, folder=out / "training", watcher=watcher)
     return deliver(
         made, model, data, oracle, out=out, settings=settings, name=name, recipe=recipe, prices=prices, watcher=watcher
