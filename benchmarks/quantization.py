@@ -3,7 +3,7 @@
     python -m benchmarks.quantization --weights resnet20=examples/weights/resnet20_cifar10.safetensors --data-dir DIR \\
         --json FILE
 
-Every network is quantized with each scheme, observer and number of epochs of training with rounding (0: none);
+Every network is quantized with each scheme, observer, refinement and number of epochs of training with rounding;
 `accuracy_*` are of the test split, `latency_ms` is that of the compiled module in a paired comparison with the float
 one, `faster` their ratio, `bytes` those of the file of packed weights.
 """
@@ -17,6 +17,7 @@ from benchmarks.document import Document, markdown_table
 from tvm_prune.compress.calibrate import Observer
 from tvm_prune.jobs.number_formats import QuantizeSettings, rounding_training
 from tvm_prune.jobs.quantize import Quantized, quantize
+from tvm_prune.jobs.refine import Refinement
 from tvm_prune.models.datasets import load_data
 from tvm_prune.models.load import load_model
 from tvm_prune.oracle.compiler import CompilerOracle
@@ -27,6 +28,7 @@ COLUMNS = {
     "data": "",
     "scheme": "",
     "observer": "",
+    "refine": "",
     "epochs": "",
     "accuracy_fp32": ".4f",
     "accuracy_torch": ".4f",
@@ -36,18 +38,20 @@ COLUMNS = {
     "faster": ".2f",
     "bytes": "",
 }
-# Each observer, then other formats with the default one: trained with rounding where the bits are few.
-CASES: tuple[tuple[str, Observer, int], ...] = (
-    ("int8", "minmax", 0),
-    ("int8", "percentile", 0),
-    ("int8", "mse", 0),
-    ("mixed", "mse", 0),
-    ("fixed8.4", "mse", 0),
-    ("w4", "mse", 0),
-    ("w4a8", "mse", 0),
-    ("w4a8", "mse", 4),
-    ("w2a8", "mse", 4),
-    ("w4a4", "mse", 4),
+# Each observer, then other formats with the default one, as they are, refined, and trained with rounding.
+CASES: tuple[tuple[str, Observer, tuple[Refinement, ...], int], ...] = (
+    ("int8", "minmax", (), 0),
+    ("int8", "percentile", (), 0),
+    ("int8", "mse", (), 0),
+    ("mixed", "mse", (), 0),
+    ("fixed8.4", "mse", (), 0),
+    ("w4", "mse", (), 0),
+    ("w4a8", "mse", (), 0),
+    ("w4a8", "mse", ("adaround",), 0),
+    ("w3a8", "mse", (), 0),
+    ("w3a8", "mse", ("adaround",), 0),
+    ("w4a8", "mse", (), 1),
+    ("w4a4", "mse", (), 1),
 )
 
 
@@ -57,6 +61,7 @@ def _row(found: Quantized) -> dict[str, Any]:
         "data": found.data,
         "scheme": found.settings.scheme,
         "observer": found.settings.observer,
+        "refine": " ".join(found.settings.refine),
         "epochs": found.settings.training.epochs if found.settings.training else 0,
         "calibration_images": found.settings.images,
         "float_layers": list(found.float_layers),
@@ -94,12 +99,12 @@ def main() -> None:
         with CompilerOracle(
             Target.local(threads=arguments.threads), records_folder=arguments.out / "records"
         ) as oracle:
-            for scheme, observer, epochs in CASES:
-                print(f"{name}: {scheme}, {observer}, {epochs} epochs", file=sys.stderr)
-                out = arguments.out / f"{name}-{scheme}-{observer}-{epochs}"
+            for scheme, observer, refine, epochs in CASES:
+                print(f"{name}: {scheme}, {observer}, {refine}, {epochs} epochs", file=sys.stderr)
+                out = arguments.out / "-".join((name, scheme, observer, *refine, str(epochs)))
                 training = rounding_training(epochs) if epochs else None
                 settings = QuantizeSettings(
-                    scheme=scheme, observer=observer, images=arguments.images, training=training
+                    scheme=scheme, observer=observer, refine=refine, images=arguments.images, training=training
                 )
                 found = quantize(model, data, oracle, out=out, settings=settings)
                 rows.append(_row(found))
