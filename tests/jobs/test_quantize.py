@@ -79,7 +79,7 @@ def test_training_with_rounding_gives_back_what_few_bits_have_cost(
     lenet: Model, digits: DataSet, tmp_path: Path
 ) -> None:
     model = CompressedModel(module=lenet.module, example_inputs=lenet.example_inputs)
-    settings = QuantizeSettings(scheme="w2a4", training=rounding_training(3))
+    settings = QuantizeSettings(scheme="w1a2", training=rounding_training(3))
     rounded = in_formats(model, calibration_batches(digits, 128), settings)
     trained = trained_in_formats(rounded, model, digits, settings, folder=tmp_path)
     before, after = (

@@ -79,13 +79,11 @@ def precision(
 
     The sensitivity of each layer is measured once and kept in --out: the same command with another goal starts from it.
 
-    Examples:
+    Example: tvm-prune precision resnet20 --weights resnet20.safetensors --max-drop 0.5 --out mixed
 
-    tvm-prune precision resnet20 --weights resnet20.safetensors --max-drop 0.5 --out mixed
+    Example: tvm-prune precision resnet20 --weights resnet20.safetensors --latency-goal 0.2 --out mixed
 
-    tvm-prune precision resnet20 --weights resnet20.safetensors --latency-goal 0.2 --out mixed
-
-    tvm-prune precision resnet20 --weights resnet20.safetensors --formats int8,w4a8 --size-goal 200000 --out mixed
+    Example: tvm-prune precision resnet20 --weights resnet20.safetensors --formats int8,w4a8 --size-goal 200000 --out mixed
     """
     from tvm_prune.codec import decode
     from tvm_prune.compress.recipe import Recipe

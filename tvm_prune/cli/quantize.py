@@ -102,11 +102,9 @@ def quantize(
     Where the quantized network is slower on the target, the bundle is of the float network. With --recipe float32 is
     the pruned network too.
 
-    Examples:
+    Example: tvm-prune quantize resnet20 --weights resnet20.safetensors --data digits --out int8
 
-    tvm-prune quantize resnet20 --weights resnet20.safetensors --data digits --out int8
-
-    tvm-prune quantize resnet20 --weights resnet20.safetensors --scheme w4a8 --train-epochs 2 --out w4a8
+    Example: tvm-prune quantize resnet20 --weights resnet20.safetensors --scheme w4a8 --train-epochs 2 --out w4a8
     """
     from tvm_prune.compress.recipe import Recipe
     from tvm_prune.jobs.apply import load_pruned
