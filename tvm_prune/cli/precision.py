@@ -83,7 +83,8 @@ def precision(
 
     Example: tvm-prune precision resnet20 --weights resnet20.safetensors --latency-goal 0.2 --out mixed
 
-    Example: tvm-prune precision resnet20 --weights resnet20.safetensors --formats int8,w4a8 --size-goal 200000 --out mixed
+    Example: tvm-prune precision resnet20 --weights resnet20.safetensors --formats int8,w4a8 --size-goal 200000
+    --out mixed
     """
     from tvm_prune.codec import decode
     from tvm_prune.compress.recipe import Recipe
