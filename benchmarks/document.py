@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ class Document:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]], *, summary: Mapping[str, Any] | None = None) -> "Document":
-        """Return the document of a run that just ended; the command is this process's own."""
-        words = [f"python -m {Path(sys.argv[0]).parent.name}.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+        """Return the document of a run that just ended; the command is this process's own, paths cut to their names."""
+        program = f"python -m {Path(sys.argv[0]).parent.name}.{Path(sys.argv[0]).stem}"
+        words = [program, *(re.sub(r"(?<![^=])/\S*", lambda path: Path(path[0]).name, word) for word in sys.argv[1:])]
         return cls(rows=rows, command=" ".join(words), summary=summary or {})
 
     def to_json(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.number_formats import in_formats
 from tvm_prune.oracle.bundle import export_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
-from tvm_prune.search.precision import mixed_precision
+from tvm_prune.search.mixed import mixed_precision
 
 __all__ = ["FLOAT_LAYERS", "export_integers"]
 

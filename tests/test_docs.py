@@ -1,5 +1,6 @@
 """What the README and docs/ tell people to type is understood, and their tables are those of the code."""
 
+import json
 import re
 import shlex
 from dataclasses import fields
@@ -55,3 +56,9 @@ def settings_table() -> str:
             f"| `{item.name}` | " + " | ".join("-" if value is None else f"{value}" for value in values) + " |"
         )
     return "\n".join(lines)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "benchmarks").glob("*.json")), ids=lambda path: path.name)
+def test_the_command_of_a_benchmark_names_no_place_on_a_machine(path: Path) -> None:
+    words = json.loads(path.read_text())["command"].split()
+    assert not [word for word in words if word.startswith("/") or "=/" in word]

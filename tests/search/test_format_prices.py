@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.graph.test_stored_tensors import Blocks
-from tests.search.test_precision import NOWHERE
+from tests.search.test_mixed import NOWHERE
 from tvm_prune.compress.calibrate import observe
 from tvm_prune.compress.quantize import with_precision
 from tvm_prune.errors import ModelError

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from tvm_prune.errors import WeightsError
 from tvm_prune.files import write_atomically
 from tvm_prune.graph.compressed import CompressedModel
-from tvm_prune.graph.integer_ops import weight_limit, weight_scales
+from tvm_prune.graph.integer_ops import weight_integers, weight_limit, weight_scales
 from tvm_prune.graph.stored_tensors import own_scales
 
 __all__ = ["is_packed", "pack", "read_packed", "unpack", "write_packed"]
@@ -49,19 +49,12 @@ def write_packed(model: CompressedModel, path: Path) -> int:
             continue
         bits, own = model.precision[layer].weight_bits, own_scales(model, layer)
         scales = weight_scales(value, bits) if own is None else own
-        tensors[name] = pack(_integers(value, scales, bits), bits)
+        tensors[name] = pack(weight_integers(value.detach(), bits, own).numpy(), bits)
         tensors[f"{name}.scales"] = scales.numpy()
         described[name] = {"bits": bits, "shape": list(value.shape)}
     content = save(tensors, metadata={_KEY: json.dumps(described, sort_keys=True)})
     write_atomically(path, content)
     return len(content)
-
-
-def _integers(weight: torch.Tensor, scales: torch.Tensor, bits: int) -> np.ndarray:
-    scaled = weight.detach() / scales.reshape(-1, *[1] * (weight.dim() - 1))
-    limit = weight_limit(bits)
-    rounded = torch.where(scaled < 0, -1.0, 1.0) if bits == 1 else torch.round(scaled).clamp(-limit, limit)
-    return rounded.numpy()
 
 
 def is_packed(path: Path) -> bool:

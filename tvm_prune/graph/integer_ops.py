@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["MOST", "SPREAD", "integer_weight", "stored", "weight_limit", "weight_scales", "whole"]
+__all__ = ["MOST", "SPREAD", "integer_weight", "stored", "weight_integers", "weight_limit", "weight_scales", "whole"]
 
 # Largest integer of a stored tensor of 8 bits.
 MOST = 255
@@ -76,11 +76,16 @@ def integer_weight(weight: torch.Tensor, bits: int = 8, scales: torch.Tensor | N
     al. 2020, "Learned Step Size Quantization", equation 3).
     """
     chosen = weight_scales(weight, bits) if scales is None else scales
-    chosen = chosen.reshape(-1, *[1] * (weight.dim() - 1))
-    limit, scaled = weight_limit(bits), weight / chosen
+    return weight_integers(weight, bits, scales) * chosen.reshape(-1, *[1] * (weight.dim() - 1))
+
+
+def weight_integers(weight: torch.Tensor, bits: int = 8, scales: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the integers of `weight`, as floats; else as `integer_weight`."""
+    chosen = weight_scales(weight, bits) if scales is None else scales
+    scaled, limit = weight / chosen.reshape(-1, *[1] * (weight.dim() - 1)), weight_limit(bits)
     if bits == 1:
         signs = torch.where(scaled < 0, -1.0, 1.0)
         within = scaled.clamp(-1, 1)
-        return (within + (signs - within).detach()) * chosen
+        return within + (signs - within).detach()
     # A scale of the weight's own leaves nothing to cut off but what rounding has put beyond the largest: its gradient.
-    return whole(scaled if scales is None else scaled.clamp(-limit, limit)) * chosen
+    return whole(scaled if scales is None else scaled.clamp(-limit, limit))

@@ -30,11 +30,11 @@ from tvm_prune.models.datasets.dataset import DataSet, Split
 from tvm_prune.models.evaluate import Score, predictions
 from tvm_prune.models.load import Model
 from tvm_prune.models.train import Progress, train
-from tvm_prune.models.weights import save_weights
+from tvm_prune.models.weights import save_weights, weights_file
 from tvm_prune.oracle.bundle import export_bundle, load_bundle, open_bundle
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Failure, Ratio
-from tvm_prune.search.precision import LayerPrice, mixed_precision
+from tvm_prune.search.mixed import LayerPrice, mixed_precision
 
 __all__ = ["Quantized", "compiled_predictions", "quantize", "trained_in_formats"]
 
@@ -47,7 +47,7 @@ class Quantized:
     those that "mixed" went by: the whole network with one layer in float32. Scores are of the test split: of the float
     network, of the rounded one in torch, of the compiled module, and on how many images the last two answer alike.
     `faster` is the float module's latency over the rounded one's; `shipped` says which of the two the bundle is. Bytes
-    are those of the files weights.safetensors of the float network and packed.safetensors.
+    are those of a file of the float network's weights and of packed.safetensors.
     """
 
     model: str
@@ -168,8 +168,6 @@ def deliver(
     if slower:
         watcher.note("the rounded network is slower on this target: the bundle is of the float network")
         bundle = export_bundle(dense, out / "bundle", oracle=oracle, name=name)
-    save_weights(dense.module, out / "weights.safetensors")
-    fp32_bytes = (out / "weights.safetensors").stat().st_size
     save_weights(made.module, out / "weights.safetensors")
     if extended := _recipe(model, made, recipe):
         extended.save(out / "recipe.json")
@@ -187,7 +185,7 @@ def deliver(
         faster=faster,
         fp32_ms=faster.candidate_s * 1e3,
         quantized_ms=faster.incumbent_s * 1e3,
-        fp32_bytes=fp32_bytes,
+        fp32_bytes=len(weights_file(dense.module)),
         quantized_bytes=write_packed(made, out / "packed.safetensors"),
         shipped="float32" if slower or not made.rounded_layers else "quantized",
         bundle=str(out / "bundle"),

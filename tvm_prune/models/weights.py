@@ -13,13 +13,18 @@ from torch import nn
 from tvm_prune.errors import WeightsError
 from tvm_prune.files import write_atomically
 
-__all__ = ["load_tensors", "load_weights", "save_weights", "weights_digest"]
+__all__ = ["load_tensors", "load_weights", "save_weights", "weights_digest", "weights_file"]
 
 
 def save_weights(module: nn.Module, path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
     """Write the parameters and buffers of `module` to `path`, whole or not at all."""
+    write_atomically(path, weights_file(module, metadata=metadata))
+
+
+def weights_file(module: nn.Module, *, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return what `save_weights` writes."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
-    write_atomically(path, save(tensors, metadata=dict(metadata or {})))
+    return save(tensors, metadata=dict(metadata or {}))
 
 
 def load_weights(module: nn.Module, path: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from tvm_prune.graph.compressed import CompressedModel, StoredAs
 from tvm_prune.graph.scheme import INT8
 from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.cost import Cost, Failure, Provenance
-from tvm_prune.search.precision import mixed_precision
+from tvm_prune.search.mixed import mixed_precision
 
 NOWHERE = Provenance(source="summed", device="local", target="fake", tvm_version="0", threads=1, repeats=0, trials=0)
 
