@@ -15,11 +15,12 @@ INSTALLED := $(VENV)/.installed-$(shell cat setup.py constraints.txt | cksum | c
 # Two processes, whole files each: the slow tests wait for compilers as much as they compute.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: help install demo test check lint format clean
+.PHONY: help install demo test fuzz check lint format clean
 
 help:
 	@echo "make demo     ResNet-20 on digits, from nothing to a report in runs/demo"
 	@echo "make test     the whole test suite"
+	@echo "make fuzz     property tests alone, on many examples that differ every time (half an hour)"
 	@echo "make check    ruff, mypy and the tests"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make install  only set up $(VENV)"
@@ -40,6 +41,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout 7200 -m hypothesis $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .

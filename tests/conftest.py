@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before torch, numpy or matplotlib start: two cores are shared by everything that runs beside the tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +18,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several test processes share the machine; with one machine-wide lock each would wait for the others' measurements.
     _temporary = tempfile.TemporaryDirectory(prefix="tvm_prune-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = _temporary.name
+
+# Whether a change is right must not hang on the draw: property tests draw the same examples every time. `make fuzz`
+# draws others, many more of them.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, derandomize=False, max_examples=2000, print_blob=True)
+settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from tests.examples import few
 from tests.graph.networks import NETWORKS, built, outputs, randomised
 from tvm_prune.compress.equalise import Pair, equalise, equalised_pairs, lone_layers
 from tvm_prune.graph.compressed import CompressedModel
@@ -55,7 +56,7 @@ def assert_same(found: torch.Tensor, wanted: torch.Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()) + 1e-6)
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=few(6))
 @given(st.integers(0, 1000), st.floats(0, 2))
 def test_outputs_stay_the_same_whatever_the_weights(seed: int, spread: float) -> None:
     model = flattened(seed, spread)

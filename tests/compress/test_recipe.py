@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.examples import few
 from tvm_prune.compress.recipe import RECIPE_VERSION, BaseModel, Recipe
 from tvm_prune.compress.step import PruneStep
 from tvm_prune.errors import RecipeError
@@ -37,7 +38,7 @@ steps = st.builds(
 
 
 @given(made=st.builds(Recipe, base=st.builds(BaseModel), steps=st.tuples(steps, steps)))
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=few(30))
 def test_a_saved_recipe_loads_equal(made: Recipe, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("recipe") / "recipe.json"
     made.save(path)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.examples import few
 from tests.graph.networks import NETWORKS, built, outputs, randomised
 from tvm_prune.errors import PruningError
 from tvm_prune.graph.groups import Group, find_groups
@@ -49,7 +50,7 @@ def agree(one: list[torch.Tensor], two: list[torch.Tensor]) -> bool:
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=few(8))
 def test_pruned_equals_masked(name: str, data: st.DataObject) -> None:
     module, example = built(name)
     groups = find_groups(module, example)
@@ -73,7 +74,7 @@ def test_pruned_equals_masked(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", ["residual", "inverted", "flatten", "mlp", "shared", "concat_add"])
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=few(8))
 def test_removing_channels_whose_weights_are_zero_changes_nothing(name: str, data: st.DataObject) -> None:
     module, example = built(name)
     groups = find_groups(module, example)

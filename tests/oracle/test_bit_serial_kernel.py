@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import few
 from tests.oracle.bits import HERE, activations, computed, expected, packed, weights
 from tvm_prune.oracle.bit_conv import BitConv, WordForm
 from tvm_prune.oracle.bit_forms import bit_serial_kernel, packing_kernel, word_forms
@@ -16,11 +17,11 @@ from tvm_prune.oracle.target import Target
 def test_every_precision_gives_the_integer_sums(w_bits: int, a_bits: int) -> None:
     conv = BitConv(height=4, width=3, in_channels=18, out_channels=4, w_bits=w_bits, a_bits=a_bits, padding=1, zero=1)
     form = WordForm(bits=16, lanes=4)
-    found = computed(bit_serial_kernel(conv, form).function, activations(conv), packed(conv, form))
+    found = computed(bit_serial_kernel(conv, form, HERE).function, activations(conv), packed(conv, form))
     np.testing.assert_array_equal(found, expected(conv, activations(conv), weights(conv)))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=few(20))
 @given(
     size=st.tuples(st.integers(3, 6), st.integers(3, 6)),
     channels=st.tuples(st.integers(1, 70), st.sampled_from([1, 4, 6])),
@@ -32,6 +33,10 @@ def test_every_precision_gives_the_integer_sums(w_bits: int, a_bits: int) -> Non
     batch=st.integers(1, 2),
     word=st.sampled_from([16, 32, 64]),
 )
+# What LLVM 22 miscompiles with vpmovb2m: words that never leave the registers.
+@example((3, 3), (33, 4), (1, 1), (1, 2), 1, 0, 0, 1, 16)
+@example((3, 3), (49, 4), (1, 1), (1, 1), 1, 0, 0, 1, 16)
+@example((3, 3), (17, 6), (2, 1), (1, 1), 1, 0, 0, 1, 16)
 def test_every_shape_gives_the_integer_sums(
     size: tuple[int, int],
     channels: tuple[int, int],
@@ -57,7 +62,7 @@ def test_every_shape_gives_the_integer_sums(
         batch=batch,
     )
     form = WordForm(bits=word, lanes=2 if channels[1] % 2 == 0 else 1)
-    found = computed(bit_serial_kernel(conv, form).function, activations(conv), packed(conv, form))
+    found = computed(bit_serial_kernel(conv, form, HERE).function, activations(conv), packed(conv, form))
     np.testing.assert_array_equal(found, expected(conv, activations(conv), weights(conv)))
 
 
@@ -65,7 +70,7 @@ def test_every_shape_gives_the_integer_sums(
 def test_planes_hold_the_bits_of_the_activations_and_of_the_border(word: int) -> None:
     conv = BitConv(height=2, width=3, in_channels=70, out_channels=1, w_bits=1, a_bits=3, padding=1, zero=5)
     data = activations(conv)
-    planes = computed(packing_kernel(conv, WordForm(bits=word, lanes=1)).function, data)
+    planes = computed(packing_kernel(conv, WordForm(bits=word, lanes=1), HERE).function, data)
     bits = np.unpackbits(planes[..., None].view("uint8"), axis=-1, bitorder="little")  # [N, H, W, words, planes, bits]
     bits = bits.transpose(0, 1, 2, 3, 5, 4).reshape(1, 4, 5, -1, 3)
     found = bits @ [1, 2, 4]

@@ -55,7 +55,7 @@ def test_kernels_that_no_network_has_teach_nothing_about_networks(records: Recor
     expected = list(KernelShapes(records).recorded())
     conv = BitConv(height=3, width=3, in_channels=16, out_channels=4, w_bits=1, a_bits=1)
     form = WordForm(bits=16, lanes=4)
-    for found in (bit_serial_kernel(conv, form), packing_kernel(conv, form)):
+    for found in (bit_serial_kernel(conv, form, TARGET), packing_kernel(conv, form, TARGET)):
         (candidate,) = enumerate_candidates(found.function, TARGET, limit=1)
         records.commit(found.key, found.workload_json, [(record_of(found, candidate), [1e-6])])
     assert list(KernelShapes(records).recorded()) == expected

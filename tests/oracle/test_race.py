@@ -15,8 +15,8 @@ CONV = BitConv(height=4, width=4, in_channels=32, out_channels=16, w_bits=1, a_b
 def groups(oracle: CompilerOracle) -> list[Group]:
     forms = list(word_forms(CONV, oracle.target))
     return [
-        Group(tuple(bit_serial_kernel(CONV, form) for form in forms)),
-        Group((packing_kernel(CONV, forms[0]),)),
+        Group(tuple(bit_serial_kernel(CONV, form, oracle.target) for form in forms)),
+        Group((packing_kernel(CONV, forms[0], oracle.target),)),
     ]
 
 

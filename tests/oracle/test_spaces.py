@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tvm import relax
 
 from relay_passes.weight_form import WeightForm
+from tests.examples import few
 from tests.oracle.kernels import TARGET, outputs, record_of, the_kernel
 from tests.relay_passes.graphs import conv_graph, graph, matmul_graph, tensor, unary_graph
 from tvm_prune.oracle.objects import scheduled
@@ -230,7 +231,7 @@ def test_a_scheduled_kernel_reads_like_this(golden: Golden) -> None:
     golden("conv_schedule.txt", candidates[0].schedule.mod["main"].script() + "\n")
 
 
-@settings(max_examples=20, deadline=None, database=None)
+@settings(max_examples=few(20))
 @given(
     source=st.integers(1, 40),
     result=st.integers(1, 40),

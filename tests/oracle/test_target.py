@@ -150,3 +150,10 @@ def test_an_architecture_has_one_name() -> None:
     assert Target(triple="aarch64-linux-gnu").architecture == "aarch64"
     assert Target(triple="amd64-unknown").architecture == "x86_64"
     assert Target().architecture in ("x86_64", "aarch64")
+
+
+def test_features_are_llvms() -> None:
+    assert Target(cpu="znver4").has_feature("avx512bw")
+    assert not Target(cpu="haswell").has_feature("avx512bw")
+    with pytest.raises(TargetError, match="whether a processor of architecture 'riscv64' has avx2 is not known"):
+        Target(triple="riscv64-linux-gnu").has_feature("avx2")

@@ -66,11 +66,11 @@ def test_kernels_are_timed_in_units_of_the_canary_beside_them(runner: Worker, ti
     assert 1e-6 < usual < 1e-2
     serial = {**kernel, "symbol": "canary_serial", "parallel": False}
     asked = {**timing, "kernels": [kernel, serial], "block_s": 2e-3, "finalists": 2}
-    asked["canary"] = {**canary, "usual_s": {"canary": 7.0, "canary_serial": 500.0}}
+    asked["canary"] = {**canary, "usual_s": {"canary": 1.0, "canary_serial": 1e6}}
     answer = runner.request("time_kernels", asked, timeout_s=60)
-    # The middle one: a block may be held up while the canary's was not.
-    assert 1 < statistics.median(answer["canary"]) < 49, "the canary itself takes what it usually takes"
-    assert 71 < statistics.median(answer["canary_serial"]) < 3500, "on one thread it has a usual time of its own"
+    # The middle one, and wide bounds: a block may be held up while the canary's was not.
+    assert 1e-2 < statistics.median(answer["canary"]) < 1e2, "the canary itself takes what it usually takes"
+    assert 1e4 < statistics.median(answer["canary_serial"]) < 1e8, "on one thread it has a usual time of its own"
 
 
 def test_an_error_inside_a_function_keeps_the_process(runner: Worker) -> None:

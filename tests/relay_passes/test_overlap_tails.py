@@ -9,6 +9,7 @@ from tvm import te, tirx
 from tvm.s_tir import Schedule
 
 from relay_passes.overlap_tails import OverlapTails
+from tests.examples import few
 
 
 def doubled(extent: int) -> tvm.IRModule:
@@ -42,7 +43,7 @@ def test_a_loop_is_cut_into_whole_vectors_unless_it_is_some(extent: int, lanes: 
     assert vectors(OverlapTails(lanes)(doubled(extent))) == expected  # type: ignore[operator]
 
 
-@settings(max_examples=15, deadline=None, database=None)
+@settings(max_examples=few(15))
 @given(extent=st.integers(1, 150), lanes=st.sampled_from([4, 8, 16]))
 def test_it_computes_the_same(extent: int, lanes: int) -> None:
     check(OverlapTails(lanes)(doubled(extent)), extent)  # type: ignore[operator]

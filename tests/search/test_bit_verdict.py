@@ -77,8 +77,10 @@ def test_three_programs_of_one_convolution_are_timed_in_turns(oracle: CompilerOr
     assert found.target == str(oracle.target)
     # What was tuned is on record: only the turns are taken again.
     before = oracle.trials
-    assert isinstance(bit_verdict(CONV, oracle, rounds=7), BitVerdict)
-    assert oracle.trials == before
+    again = bit_verdict(CONV, oracle, rounds=7)
+    assert isinstance(again, BitVerdict)
+    # Where words of another size win this time, packing to them is new: on one thread and on two.
+    assert oracle.trials - before == (0 if again.words == found.words else 2)
 
 
 class Refusing:

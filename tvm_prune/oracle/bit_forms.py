@@ -26,11 +26,11 @@ def word_forms(conv: BitConv, target: Target) -> Iterator[WordForm]:
             yield WordForm(bits=bits, lanes=divisors(conv.out_channels, at_most=target.vector_bits // bits)[-1])
 
 
-def bit_serial_kernel(conv: BitConv, form: WordForm) -> Kernel:
-    """Return the kernel of a convolution of few bits, packing included."""
-    return kernel(bit_serial_function(conv, form), shape=f"{conv}, words of {form.bits}")
+def bit_serial_kernel(conv: BitConv, form: WordForm, target: Target) -> Kernel:
+    """Return the kernel of a convolution of few bits, packing included, for `target`: each packs in its own way."""
+    return kernel(bit_serial_function(conv, form, target), shape=f"{conv}, words of {form.bits}")
 
 
-def packing_kernel(conv: BitConv, form: WordForm) -> Kernel:
-    """Return the kernel that does nothing but pack the activations."""
-    return kernel(packing_function(conv, form), shape=f"{conv}, packing alone")
+def packing_kernel(conv: BitConv, form: WordForm, target: Target) -> Kernel:
+    """Return the kernel that does nothing but pack the activations, for `target`."""
+    return kernel(packing_function(conv, form, target), shape=f"{conv}, packing alone")

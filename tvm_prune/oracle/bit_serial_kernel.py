@@ -9,29 +9,36 @@ of which the second, ``activation_sum`` and then ``window_sum``, is one number f
 
 A word of a plane is one comparison of a vector of bytes, whose result LLVM takes as a word of as many bits: vptestmb
 with AVX-512, vpmovmskb with AVX2, a few instructions on Arm.
+
+With AVX-512BW, LLVM would take the lowest bits by vpmovb2m, and LLVM 22 miscompiles that where the word has several
+uses: it puts vpmovmskb in its place and forgets who else read the mask (llvm-project issue 174871). There the lowest
+plane is read from bytes doubled by a table (vpshufb), a bit higher, of which LLVM knows nothing: vptestmb again.
 """
 
 from typing import Any
 
 from tvm_prune.oracle.bit_conv import BitConv, WordForm
+from tvm_prune.oracle.target import Target
 
 __all__ = ["bit_serial_function", "packing_function"]
 
 # Kernels count in it.
 _INDEX = "int64"
+# vpshufb by the bytes of a vector.
+_LOOK_UP = {16: "llvm.x86.ssse3.pshuf.b.128", 32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
 
 
-def bit_serial_function(conv: BitConv, form: WordForm) -> Any:
+def bit_serial_function(conv: BitConv, form: WordForm, target: Target) -> Any:
     """Return the PrimFunc of (activations uint8 [N, H, W, I], packed weights, sums int32 [N, H', W', O]).
 
     Bits of an activation above `conv.a_bits` are not looked at.
     """
-    return _joined(conv, form, _sums(conv, form))
+    return _joined(conv, form, target, _sums(conv, form))
 
 
-def packing_function(conv: BitConv, form: WordForm) -> Any:
+def packing_function(conv: BitConv, form: WordForm, target: Target) -> Any:
     """Return the PrimFunc of (activations, their planes) alone: what of a convolution's time is packing."""
-    return _joined(conv, form, None)
+    return _joined(conv, form, target, None)
 
 
 def _plane_shape(conv: BitConv, form: WordForm) -> tuple[int, ...]:
@@ -40,7 +47,7 @@ def _plane_shape(conv: BitConv, form: WordForm) -> tuple[int, ...]:
     return conv.batch, height, width, form.words(conv.in_channels), conv.a_bits
 
 
-def _joined(conv: BitConv, form: WordForm, sums: Any) -> Any:
+def _joined(conv: BitConv, form: WordForm, target: Target, sums: Any) -> Any:
     """Return the PrimFunc of the stages that pack, and of those of `sums` (planes, weights, result) if there are any.
 
     Packing is no expression of single elements, as tensor expressions are, so it is put between them by hand.
@@ -62,7 +69,7 @@ def _joined(conv: BitConv, form: WordForm, sums: Any) -> Any:
         planes, *others = sums.params
         params, after = [data, *others], [sums.body.block.body]
         inner += [planes, *sums.body.block.alloc_buffers]
-    stages = [*before, _packing(source, planes, form.bits), *after]
+    stages = [*before, _packing(source, planes, form.bits, target), *after]
     body = tirx.SeqStmt(stages) if len(stages) > 1 else stages[0]
     root = s_tir.SBlock([], [], [], "root", body, alloc_buffers=inner)
     return tirx.PrimFunc(params, s_tir.SBlockRealize([], True, root)).with_attr("tirx.noalias", True)
@@ -90,7 +97,7 @@ def _padded(conv: BitConv, form: WordForm) -> Any:
     return _function([data, te.compute((batch, height, width, words * form.bits), value, name="padded")])
 
 
-def _packing(source: Any, planes: Any, bits: int) -> Any:
+def _packing(source: Any, planes: Any, bits: int, target: Target) -> Any:
     """Return the stage that writes `planes` of the bytes of `source`."""
     from tvm import ir, s_tir, tirx
 
@@ -103,10 +110,9 @@ def _packing(source: Any, planes: Any, bits: int) -> Any:
     loops, own = ([tirx.Var(f"{kind}{name}", _INDEX) for name in "nyxwp"] for kind in ("", "v_"))
     *pixel, word, group = own
     bytes_of_word = source[(*pixel, tirx.Ramp(word * bits, number(1), bits))]
-    none = tirx.Broadcast(tirx.const(0, "uint8"), bits)
     stores = []
     for plane in range(count):
-        is_set = tirx.NE(bytes_of_word & tirx.Broadcast(tirx.const(1 << plane, "uint8"), bits), none)
+        is_set = _is_set(bytes_of_word, plane, bits, target)
         # `tirx.reinterpret` as a function refuses truth values: to TVM each is a byte, to LLVM a bit.
         value = tirx.call_intrin(str(planes.dtype), "tirx.reinterpret", is_set)
         stores.append(tirx.BufferStore(planes, value, [*pixel, word, group * count + plane]))
@@ -129,6 +135,19 @@ def _packing(source: Any, planes: Any, bits: int) -> Any:
     for variable, extent in reversed(list(zip(loops, extents, strict=True))):
         body = tirx.For(variable, number(0), number(extent), tirx.ForKind.SERIAL, body)
     return body
+
+
+def _is_set(data: Any, plane: int, lanes: int, target: Target) -> Any:
+    """Return for each of `lanes` bytes whether the bit of `plane` is set, as a vector of truth values."""
+    from tvm import tirx
+
+    def all_of(value: int) -> Any:
+        return tirx.Broadcast(tirx.const(value, "uint8"), lanes)
+
+    if plane == 0 and target.architecture == "x86_64" and target.has_feature("avx512bw"):
+        twice = tirx.Ramp(tirx.const(0, "uint8"), tirx.const(2, "uint8"), lanes)
+        data, plane = tirx.call_llvm_pure_intrin(f"uint8x{lanes}", _LOOK_UP[lanes], twice, data & all_of(15)), 1
+    return tirx.NE(data & all_of(1 << plane), all_of(0))
 
 
 def _sums(conv: BitConv, form: WordForm) -> Any:

@@ -59,6 +59,13 @@ class Target:
         """The instruction that multiplies pairs of bytes and adds the products to a 32-bit sum; None without any."""
         return _dot_product(self)
 
+    def has_feature(self, name: str) -> bool:
+        """Return whether the processor has a feature by LLVM's name of it; of x86-64 and 64-bit Arm alone.
+
+        Raises TargetError for another architecture: LLVM's answer would be a crash.
+        """
+        return _has_feature(self, name)
+
     @property
     def registers(self) -> int:
         """Vector registers: 32 on Arm and with AVX-512, else 16."""
@@ -148,14 +155,18 @@ class Target:
 
 @lru_cache
 def _dot_product(target: Target) -> DotProduct | None:
-    # Of a triple that it does not know, asking LLVM crashes.
     if target.architecture not in ARCHITECTURES:
         return None
+    return next(available(target.architecture, target.lanes, target.has_feature), None)
+
+
+@lru_cache
+def _has_feature(target: Target, name: str) -> bool:
+    if target.architecture not in ARCHITECTURES:
+        raise TargetError(f"whether a processor of architecture {target.architecture!r} has {name} is not known")
     import tvm
 
-    has_feature, asked = tvm.get_global_func("target.llvm_cpu_has_feature"), target.to_tvm()
-    found = available(target.architecture, target.lanes, lambda feature: bool(has_feature(feature, asked)))
-    return next(found, None)
+    return bool(tvm.get_global_func("target.llvm_cpu_has_feature")(name, target.to_tvm()))
 
 
 def usable_cores() -> int:

@@ -76,7 +76,7 @@ def bit_verdict(conv: BitConv, oracle: CompilerOracle, *, rounds: int = 31) -> B
 
     What was tuned before is on record. A Failure says which of them cannot be built or run.
     """
-    kernels = {form: bit_serial_kernel(conv, form) for form in word_forms(conv, oracle.target)}
+    kernels = {form: bit_serial_kernel(conv, form, oracle.target) for form in word_forms(conv, oracle.target)}
     groups = [Group(tuple(kernels.values())), *(_group(model, oracle) for model in _rivals(conv))]
     found: list[tuple[Kernel, Record]] = []
     for fastest in oracle.fastest(groups):
@@ -85,7 +85,7 @@ def bit_verdict(conv: BitConv, oracle: CompilerOracle, *, rounds: int = 31) -> B
         found.append(fastest)
     planes, int8, float32 = found
     words = next(form for form, kernel in kernels.items() if kernel.key == planes[0].key)
-    (packing,) = oracle.fastest([Group((packing_kernel(conv, words),))])
+    (packing,) = oracle.fastest([Group((packing_kernel(conv, words, oracle.target),))])
     if isinstance(packing, Failure):
         return packing
     entries = [planes, packing, int8, float32]

@@ -4,12 +4,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import few
 from tests.models.small import noise_data
 from tvm_prune.models.datasets.batches import TrainBatches, augmented, normalised
 from tvm_prune.models.datasets.dataset import Augment
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=few(25))
 @given(seed=st.integers(0, 1000), pad=st.integers(0, 3), flip=st.booleans())
 def test_an_augmented_image_is_a_shifted_perhaps_mirrored_one(seed: int, pad: int, flip: bool) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -30,7 +30,7 @@ WORDS = WordForm(bits=32, lanes=4)
 @pytest.mark.parametrize("target", [ONE, TWO, HERE], ids=["one thread", "two threads", "this machine"])
 def test_programs_give_the_integer_sums(name: str, target: Target) -> None:
     case = CASES[name]
-    function = bit_serial_kernel(case, WORDS).function
+    function = bit_serial_kernel(case, WORDS, target).function
     sums = expected(case, activations(case), weights(case))
     # One of each variant: the tile factors only unroll further.
     variants = {point.program.variant: point for point in reversed(list(points(function, target)))}
@@ -43,7 +43,7 @@ def test_programs_give_the_integer_sums(name: str, target: Target) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_programs_cut_evenly_and_are_listed_once(name: str) -> None:
-    found = list(points(bit_serial_kernel(CASES[name], WORDS).function, TWO))
+    found = list(points(bit_serial_kernel(CASES[name], WORDS, TWO).function, TWO))
     programs = [point.program for point in found]
     assert len({program.name for program in programs}) == len(programs)
     for program in programs:
@@ -56,7 +56,7 @@ def test_programs_cut_evenly_and_are_listed_once(name: str) -> None:
 @pytest.mark.parametrize("packing", [False, True], ids=["convolution", "packing alone"])
 def test_a_record_replays(packing: bool) -> None:
     make = packing_kernel if packing else bit_serial_kernel
-    kernel = make(CASES["2 x 2, padded"], WORDS)
+    kernel = make(CASES["2 x 2, padded"], WORDS, TWO)
     for point in list(points(kernel.function, TWO))[:3]:
         candidate = point.candidate()
         again = scheduled(kernel, Record(candidate.program, record_of(kernel, candidate, TWO), 1))
@@ -65,7 +65,7 @@ def test_a_record_replays(packing: bool) -> None:
 
 def test_programs_that_pack_alone_write_the_same_planes() -> None:
     case = CASES["2 x 2, padded"]
-    kernel = packing_kernel(case, WORDS)
+    kernel = packing_kernel(case, WORDS, TWO)
     plain = computed(kernel.function, activations(case))
     found = {point.program.variant: point for point in points(kernel.function, TWO)}
     assert set(found) == {"serial", "parallel"}
@@ -78,7 +78,7 @@ def test_where_the_processor_counts_ones_a_program_does_so_in_whole_vectors() ->
     target = Target(cpu="znver4", threads=2, vector_bits=512)
     case = BitConv(height=4, width=4, in_channels=64, out_channels=32, w_bits=2, a_bits=2, padding=1)
     for form, instruction in ((WordForm(bits=32, lanes=16), "vpopcntd"), (WordForm(bits=64, lanes=8), "vpopcntq")):
-        point = next(iter(points(bit_serial_kernel(case, form).function, target)))
+        point = next(iter(points(bit_serial_kernel(case, form, target).function, target)))
         body = point.candidate().schedule.mod["main"].with_attr("global_symbol", "kernel")
         assembly = tvm.compile(tvm.IRModule({"kernel": body}), target=target.to_tvm()).mod.inspect_source("asm")
         counts = [line for line in assembly.splitlines() if instruction in line]
