@@ -54,7 +54,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["tvm_prune", "tvm_prune.*", "relay_passes", "relay_passes.*"]),
-    package_data={"tvm_prune": ["py.typed"], "relay_passes": ["py.typed"]},
+    package_data={"tvm_prune": ["py.typed"], "tvm_prune.oracle": ["launcher.cc"], "relay_passes": ["py.typed"]},
     install_requires=REQUIRES,
     extras_require={"bench": BENCH, "dev": DEV},
     entry_points={"console_scripts": ["tvm-prune=tvm_prune.cli:main"]},

@@ -3,12 +3,14 @@
     python -m benchmarks.launch --json FILE
 
 Chains of a kernel that adds 1 to two vectors, compiled as a network's are; a kernel is the difference of two lengths,
-a call of the whole module what is left at length 0. Two vectors are two items of work for the parallel form.
+a call of the whole module what is left at length 0. Two vectors are two items of work for the parallel form, which runs
+on the threads that libraries are linked with (oracle/launcher.cc) and on TVM's thread pool.
 """
 
 import argparse
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +20,14 @@ import numpy as np
 
 from benchmarks.document import Document, markdown_table
 from tvm_prune.lock import machine_lock
+from tvm_prune.oracle.launcher import compile_launcher
 from tvm_prune.oracle.target import Target
 
 _SHORT, _LONG = 8, 72
 _LANES = 16
 COLUMNS = {
     "kernel": "",
+    "pool": "",
     "threads": "",
     "launch_us": ".3f",
     "launch_us_p10": ".3f",
@@ -32,8 +36,11 @@ COLUMNS = {
 }
 
 
-def _chain(target: Target, *, length: int, parallel: bool) -> Callable[[Any], Any]:
-    """Return a compiled module that calls a kernel `length` times in a row."""
+def _chain(target: Target, library: Path, *, length: int, parallel: bool, own: bool) -> Callable[[Any], Any]:
+    """Return a module, compiled to `library`, that calls a kernel `length` times in a row.
+
+    Its loops are on threads of its `own`, or on TVM's.
+    """
     import tvm
     from tvm import relax, te
     from tvm.s_tir import Schedule
@@ -58,8 +65,11 @@ def _chain(target: Target, *, length: int, parallel: bool) -> Callable[[Any], An
             output = builder.emit_output(value)
         builder.emit_func_output(output)
     with target.to_tvm(), tvm.transform.PassContext(opt_level=3):
-        library = relax.build(executable_passes()(builder.get()), target=target.to_tvm(), relax_pipeline=None)
-    main: Callable[[Any], Any] = relax.VirtualMachine(library, tvm.cpu())["main"]
+        built = relax.build(executable_passes()(builder.get()), target=target.to_tvm(), relax_pipeline=None)
+    launcher = library.with_suffix(".o")
+    compile_launcher(target, launcher)
+    built.export_library(str(library), addons=[str(launcher)] if own else None)
+    main: Callable[[Any], Any] = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())["main"]
     return main
 
 
@@ -70,11 +80,14 @@ def _block_s(run: Callable[[Any], Any], value: Any, calls: int) -> float:
     return (time.perf_counter() - begin) / calls
 
 
-def _row(target: Target, *, parallel: bool, blocks: int, calls: int) -> dict[str, Any]:
+def _row(target: Target, folder: Path, *, parallel: bool, own: bool, blocks: int, calls: int) -> dict[str, Any]:
     import tvm
 
     value = tvm.runtime.tensor(np.zeros((2, _LANES), "float32"))
-    short, long = (_chain(target, length=length, parallel=parallel) for length in (_SHORT, _LONG))
+    short, long = (
+        _chain(target, folder / f"{length}_{parallel}_{own}.so", length=length, parallel=parallel, own=own)
+        for length in (_SHORT, _LONG)
+    )
     launches, whole = [], []
     for number in range(blocks + 1):
         short_s, long_s = _block_s(short, value, calls), _block_s(long, value, calls)
@@ -85,6 +98,7 @@ def _row(target: Target, *, parallel: bool, blocks: int, calls: int) -> dict[str
     low, *_, high = statistics.quantiles(launches, n=10)
     return {
         "kernel": "parallel" if parallel else "serial",
+        "pool": ("ours" if own else "TVM's") if parallel else "",
         "threads": target.threads if parallel else 1,
         "launch_us": statistics.median(launches),
         "launch_us_p10": low,
@@ -103,10 +117,11 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["TVM_NUM_THREADS"] = str(arguments.threads)  # before the first launch
     target = Target.local(threads=arguments.threads)
-    with machine_lock("measuring"):
+    kinds = ((False, True), (True, True), (True, False)) if arguments.threads > 1 else ((False, True),)
+    with machine_lock("measuring"), tempfile.TemporaryDirectory() as folder:
         rows = [
-            _row(target, parallel=parallel, blocks=arguments.blocks, calls=arguments.calls)
-            for parallel in ((False, True) if arguments.threads > 1 else (False,))
+            _row(target, Path(folder), parallel=parallel, own=own, blocks=arguments.blocks, calls=arguments.calls)
+            for parallel, own in kinds
         ]
     if arguments.json is not None:
         Document.of(rows).write(arguments.json)

@@ -5,7 +5,8 @@
 `faster` is the latency of the dense float32 network over the row's, paired blocks of the two compiled modules;
 `accuracy` is that of the test split, of the compiled module where the network computes with integers. The search ends
 after `--max-seconds`; what is found is trained for `--set final_epochs=N` (settings of CPrune), and with
-`--train-epochs` once more with rounding. Resumes like any run.
+`--train-epochs` once more with rounding. With `--prices int8` the search goes by what networks take in int8, else by
+what they take in float32. Resumes like any run.
 """
 
 import argparse
@@ -20,13 +21,21 @@ from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.apply import load_pruned
 from tvm_prune.jobs.cprune import CPruneJob, cprune
-from tvm_prune.jobs.number_formats import QuantizeSettings, rounding_training
+from tvm_prune.jobs.export import bundler
+from tvm_prune.jobs.number_formats import (
+    QuantizeSettings,
+    calibration_batches,
+    pruned_in_formats,
+    rounding_training,
+)
 from tvm_prune.jobs.quantize import quantize
 from tvm_prune.jobs.tune import compressed
 from tvm_prune.models.evaluate import evaluate
+from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.target import Target
+from tvm_prune.oracle.transformed import TransformedOracle
 from tvm_prune.oracle.tune_settings import TuneSettings
 from tvm_prune.search.budget import Budget
 from tvm_prune.search.settings import changed, parse_assignments, preset
@@ -53,6 +62,7 @@ def main() -> None:
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the search")
     parser.add_argument("--max-seconds", type=float, default=240.0, help="end the search after so many seconds")
+    parser.add_argument("--prices", default="float32", choices=("float32", "int8"), help="what the search goes by")
     parser.add_argument("--train-epochs", type=int, default=0, help="passes over the training split with rounding")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
@@ -64,8 +74,17 @@ def main() -> None:
     tuning = TuneSettings(trials_per_task=settings.trials_per_task)
     rows: list[dict[str, Any]] = []
     with Screen() as screen, CompilerOracle(target, records_folder=out / "records", tuning=tuning) as oracle:
-        job = CPruneJob(settings=settings, uniform=None, budget=Budget(seconds=arguments.max_seconds))
-        cprune(model, data, oracle, out=out / "cprune", job=job, watcher=screen)
+        job = CPruneJob(
+            settings=settings,
+            uniform=None,
+            budget=Budget(seconds=arguments.max_seconds),
+            target=f"{target}, {arguments.prices}",
+        )
+        searched: CostOracle = oracle
+        if arguments.prices == "int8":
+            searched = TransformedOracle(oracle, pruned_in_formats(dense, calibration_batches(data, 64)))
+        bundle = bundler(oracle, name=model.name)
+        cprune(model, data, searched, out=out / "cprune", bundle=bundle, job=job, watcher=screen)
         recipe = out / "cprune" / "recipe.json"
         pruned = load_pruned(model, recipe, weights=out / "cprune" / "weights.safetensors")
         training = rounding_training(arguments.train_epochs) if arguments.train_epochs else None

@@ -1,5 +1,7 @@
 """Which layers get which number format."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,12 +9,14 @@ from torch import nn
 from tvm_prune.errors import ConfigError, QuantizationError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.stored_tensors import reference_module
+from tvm_prune.graph.surgery import prune_groups
 from tvm_prune.jobs.number_formats import (
     MIXED,
     QuantizeSettings,
     calibration_batches,
     in_formats,
     precision_of,
+    pruned_in_formats,
     rounding_training,
 )
 from tvm_prune.models.datasets import DataSet
@@ -52,6 +56,18 @@ def test_layers_that_shall_stay_float_do(model: CompressedModel, digits: DataSet
     rounded = predictions(reference_module(made, any_batch=True), digits.test, digits)
     exact = predictions(model.module, digits.test, digits)
     assert 0.98 < float((rounded == exact).float().mean()) <= 1.0
+
+
+def test_what_is_pruned_from_a_network_gets_its_formats_and_ranges(model: CompressedModel) -> None:
+    batches = [torch.randn(8, *model.example_inputs[0].shape[1:])]
+    change = pruned_in_formats(model, batches, QuantizeSettings(layers={"classifier.4": "float32"}, observer="minmax"))
+    whole = in_formats(model, batches, QuantizeSettings(layers={"classifier.4": "float32"}, observer="minmax"))
+    assert change(model).stored == whole.stored
+    pruned = prune_groups(model.module, model.example_inputs, {"features.0": [0, 2]})
+    found = change(replace(model, module=pruned))
+    assert found.precision == whole.precision
+    assert found.stored == whole.stored
+    assert found.module.get_submodule("features.0").out_channels == 2
 
 
 def test_a_layer_that_is_not_there_is_named(model: CompressedModel) -> None:

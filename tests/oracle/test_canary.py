@@ -54,11 +54,11 @@ def test_it_is_compiled_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_file_that_cannot_be_read_is_written_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "canary.json").write_text('{"llvm')
+    (tmp_path / "units.json").write_text('{"llvm')
     with caplog.at_level(logging.WARNING):
         assert canary(tmp_path, Runner(2e-5, 3e-5)).yardstick["usual_s"] == {"canary": 2e-5, "canary_serial": 3e-5}
-    assert "canary.json cannot be read" in caplog.text
-    kept = json.loads((tmp_path / "canary.json").read_text())
+    assert "units.json cannot be read" in caplog.text
+    kept = json.loads((tmp_path / "units.json").read_text())
     assert kept == {f"{TARGET} canary": 2e-5, f"{TARGET} canary_serial": 3e-5}
 
 

@@ -25,10 +25,10 @@ def test_units_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_has_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "canary.json").write_text("[1, 2]")
+    (tmp_path / "units.json").write_text("[1, 2]")
     with caplog.at_level(logging.WARNING):
         assert read_units(tmp_path) == {}
-    assert "canary.json cannot be read" in caplog.text
+    assert "units.json cannot be read" in caplog.text
 
 
 def test_a_record_is_in_the_unit_of_its_target_and_threads() -> None:

@@ -1,6 +1,6 @@
 """Give the layers of a network number formats, with ranges from the training split."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -23,7 +23,15 @@ from tvm_prune.models.datasets.batches import normalised
 from tvm_prune.models.datasets.dataset import DataSet
 from tvm_prune.models.train_settings import TrainSettings
 
-__all__ = ["MIXED", "QuantizeSettings", "calibration_batches", "in_formats", "precision_of", "rounding_training"]
+__all__ = [
+    "MIXED",
+    "QuantizeSettings",
+    "calibration_batches",
+    "in_formats",
+    "precision_of",
+    "pruned_in_formats",
+    "rounding_training",
+]
 
 MIXED = "mixed"
 _BATCH = 64
@@ -107,3 +115,17 @@ def in_formats(
     seen = observe(model, integers, data, counting=settings.observer != "minmax") if integers else {}
     made = with_precision(model, precision, seen, observer=settings.observer)
     return made if settings.scheme == MIXED else refined(made, data, settings.refine, watcher=watcher)
+
+
+def pruned_in_formats(
+    model: CompressedModel, batches: Iterable[torch.Tensor], settings: QuantizeSettings | None = None
+) -> Callable[[CompressedModel], CompressedModel]:
+    """Return what gives every network pruned from `model` the formats of `settings`, with the ranges of `model`.
+
+    That is right for what a network takes, which does not depend on the ranges, and for nothing else. Raises
+    QuantizationError.
+    """
+    settings = settings or QuantizeSettings()
+    precision = precision_of(model, settings.scheme, settings.layers)
+    seen = observe(model, [layer for layer, scheme in precision.items() if scheme.in_integers], list(batches))
+    return lambda pruned: with_precision(pruned, precision, seen, observer="minmax")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_prune.errors import ToolchainError
+from tvm_prune.oracle.launcher import compile_launcher
 from tvm_prune.oracle.object_cache import ObjectCache
 from tvm_prune.oracle.record_units import PARALLEL, SERIAL, read_units, unit_name, write_units
 from tvm_prune.oracle.spaces import enumerate_candidates
@@ -85,4 +86,7 @@ def build_canary(target: Target, library: Path) -> None:
     for symbol, threads in ((PARALLEL, target.threads), (SERIAL, 1)):
         (candidate,) = enumerate_candidates(function, replace(target, threads=threads), limit=1)
         bodies[symbol] = candidate.schedule.mod["main"].with_attr("global_symbol", symbol)
-    tvm.compile(tvm.IRModule(bodies), target=target.to_tvm()).export_library(str(library))
+    launcher = library.with_suffix(".threads.o")
+    compile_launcher(target, launcher)
+    tvm.compile(tvm.IRModule(bodies), target=target.to_tvm()).export_library(str(library), addons=[str(launcher)])
+    launcher.unlink()

@@ -18,7 +18,7 @@ __all__ = ["NAMES", "KernelShape", "features", "shape_of", "work_s"]
 # Multiply-accumulates of one lane, and bytes, in a second: only the order of magnitude matters, the rest is learned.
 _LANE_MACS_PER_S = 5e9
 _BYTES_PER_S = 1e10
-_LAUNCH_S = 2e-6
+_LAUNCH_S = 0.5e-6
 
 NAMES = (
     "depthwise",

@@ -117,7 +117,7 @@ class Blueprint:
         request = {
             "module": self.module,
             "symbols": symbols,
-            "objects": [str(objects.path(symbol)) for symbol in dict.fromkeys(symbols.values())],
+            "objects": objects.linked(symbols.values()),
             "target": encode(target),
             "weights": str(stored),
             "library": str(library),

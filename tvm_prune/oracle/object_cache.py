@@ -15,6 +15,7 @@ import relay_passes
 from tvm_prune.codec import dumps, encode
 from tvm_prune.errors import DiskFullError
 from tvm_prune.files import user_cache, write_atomically
+from tvm_prune.oracle.launcher import SOURCE
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.toolchain import tvm_version
 
@@ -27,6 +28,7 @@ _DIGEST_BYTES = 32
 _MOST_BYTES = 512 * 2**20
 _COMPILED_BY = (
     Path(__file__).with_name("build_worker.py"),
+    SOURCE,
     *(Path(relay_passes.__file__).with_name(f"{name}.py") for name in ("overlap_tails", "stamp_calls", "vector_math")),
 )
 _log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tvm_prune.codec import encode
 from tvm_prune.errors import RecordsError
 from tvm_prune.oracle.builders import Builders
+from tvm_prune.oracle.launcher import compile_launcher
 from tvm_prune.oracle.object_cache import ObjectCache
 from tvm_prune.oracle.records import Record
 from tvm_prune.oracle.spaces import dot_product
@@ -25,6 +26,8 @@ __all__ = ["Form", "KernelObjects", "KernelSource", "scheduled"]
 Form = Literal["plain", "stamped"]
 
 _TIMEOUT_S = 120.0
+# No kernel's symbol begins with a capital.
+_LAUNCHER = "Launcher"
 
 
 def scheduled(found: Kernel, record: Record) -> Any:
@@ -90,6 +93,22 @@ class KernelObjects:
     def path(self, symbol: str) -> Path:
         """Return where the object file of `symbol` is or will be."""
         return self.folder / f"{symbol}.o"
+
+    @property
+    def launcher(self) -> Path:
+        """The object file of the threads that every library has; compiled when first asked for.
+
+        Raises ToolchainError.
+        """
+        path = self.path(_LAUNCHER)
+        if not path.exists() and not self._cache.fetch(_LAUNCHER, path):
+            compile_launcher(self._target, path)
+            self._cache.keep(_LAUNCHER, path)
+        return path
+
+    def linked(self, symbols: Iterable[str]) -> list[str]:
+        """Return the paths of what a library of `symbols` is linked from."""
+        return [str(self.launcher), *(str(self.path(symbol)) for symbol in dict.fromkeys(symbols))]
 
     def drop(self, symbols: Iterable[str]) -> None:
         """Delete the files of `symbols` that are there."""

@@ -20,7 +20,7 @@ __all__ = ["PARALLEL", "SERIAL", "read_units", "unit_name", "unit_of", "write_un
 # The canary's programs on all threads and on one.
 PARALLEL, SERIAL = "canary", "canary_serial"
 
-_FILE = "canary.json"
+_FILE = "units.json"
 _log = logging.getLogger(__name__)
 
 

@@ -180,8 +180,7 @@ class Trials:
     def _link(self, worker: Worker, symbols: Sequence[str]) -> Path:
         # A fresh name each time: the loader would answer a reused path with the old code.
         library = Path(self._folder.name) / f"programs{next(self._number)}.so"
-        objects = [str(self._objects.path(symbol)) for symbol in symbols]
-        request = {"library": str(library), "objects": objects}
+        request = {"library": str(library), "objects": self._objects.linked(symbols)}
         worker.request("link", request, timeout_s=self.settings.build_timeout_s)
         return library
 

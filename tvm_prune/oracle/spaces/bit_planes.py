@@ -16,7 +16,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "pad_in_vectors", "points"]
 
 NAME = "bit_planes"
-VERSION = 1
+VERSION = 2
 KINDS = ("bit_packing",)
 
 _VECTOR_BYTES = 64

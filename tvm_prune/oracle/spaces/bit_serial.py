@@ -35,11 +35,11 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "bit_serial"
-VERSION = 1
+VERSION = 2
 KINDS = ("bit_serial",)
 
-# Word operations under which one thread can win: waking the second costs about 2 us.
-_SERIAL_OPERATIONS = 100_000
+# Word operations under which one thread can win: a parallel loop costs half a microsecond (launcher.cc).
+_SERIAL_OPERATIONS = 50_000
 _MOST_COLUMNS = 16
 # Points that are expected to take so many times the best one's time are not tried.
 _WORTH_TRYING = 1.6

@@ -29,11 +29,11 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "dense"
-VERSION = 3
+VERSION = 4
 KINDS = ("dense",)
 
 # Multiply-accumulates under which one thread can win.
-_SERIAL_MACS = 100_000
+_SERIAL_MACS = 50_000
 # Stored columns up to which a padded product's store is one vector operation.
 _WHOLE_STORE = 64
 

@@ -18,7 +18,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "loops"
-VERSION = 3
+VERSION = 4
 KINDS = ("other",)
 
 # Channels that are no vector worth the name: an image's three.

@@ -18,7 +18,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "sketch"
-VERSION = 1
+VERSION = 2
 KINDS = ("other",)
 
 _SEEDS = 24

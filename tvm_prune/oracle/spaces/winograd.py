@@ -29,7 +29,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "winograd"
-VERSION = 2
+VERSION = 3
 KINDS = ("winograd",)
 
 # Stages by the names that relay_passes/winograd.py gives them, the first to the last.
@@ -42,7 +42,7 @@ _STAGES = (
     "winograd_output_rows",
     "winograd_output",
 )
-_SERIAL_MACS = 300_000
+_SERIAL_MACS = 100_000
 # Bytes of transformed tiles that go through the stages together: they should stay in a core's second cache.
 _GROUP_BYTES = 768 * 1024
 # Bytes of weights from which it pays that each thread reads only its share of them.
