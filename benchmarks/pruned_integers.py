@@ -21,21 +21,13 @@ from tvm_prune.errors import ModelError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.jobs.apply import load_pruned
 from tvm_prune.jobs.cprune import CPruneJob, cprune
-from tvm_prune.jobs.export import bundler
-from tvm_prune.jobs.number_formats import (
-    QuantizeSettings,
-    calibration_batches,
-    pruned_in_formats,
-    rounding_training,
-)
+from tvm_prune.jobs.number_formats import QuantizeSettings, rounding_training
 from tvm_prune.jobs.quantize import quantize
 from tvm_prune.jobs.tune import compressed
 from tvm_prune.models.evaluate import evaluate
-from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.target import Target
-from tvm_prune.oracle.transformed import TransformedOracle
 from tvm_prune.oracle.tune_settings import TuneSettings
 from tvm_prune.search.budget import Budget
 from tvm_prune.search.settings import changed, parse_assignments, preset
@@ -78,13 +70,9 @@ def main() -> None:
             settings=settings,
             uniform=None,
             budget=Budget(seconds=arguments.max_seconds),
-            target=f"{target}, {arguments.prices}",
+            scheme=None if arguments.prices == "float32" else arguments.prices,
         )
-        searched: CostOracle = oracle
-        if arguments.prices == "int8":
-            searched = TransformedOracle(oracle, pruned_in_formats(dense, calibration_batches(data, 64)))
-        bundle = bundler(oracle, name=model.name)
-        cprune(model, data, searched, out=out / "cprune", bundle=bundle, job=job, watcher=screen)
+        cprune(model, data, oracle, out=out / "cprune", job=job, watcher=screen)
         recipe = out / "cprune" / "recipe.json"
         pruned = load_pruned(model, recipe, weights=out / "cprune" / "weights.safetensors")
         training = rounding_training(arguments.train_epochs) if arguments.train_epochs else None

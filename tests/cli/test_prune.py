@@ -14,9 +14,12 @@ from typer.testing import Result
 from tests.cli.conftest import Invoke
 from tests.jobs.conftest import no_bundle
 from tvm_prune.cli import prune
-from tvm_prune.errors import ConfigError, RecipeError
+from tvm_prune.errors import ConfigError, RecipeError, TvmPruneError
+from tvm_prune.graph.compressed import CompressedModel
+from tvm_prune.graph.count import count
 from tvm_prune.jobs.cprune import Pruned
 from tvm_prune.jobs.cprune import cprune as real_cprune
+from tvm_prune.models.evaluate import Score
 from tvm_prune.models.load import Model
 from tvm_prune.oracle.fake import LinearOracle
 from tvm_prune.report.summary import read_summary
@@ -84,6 +87,55 @@ def test_a_run_is_reported_resumed_applied_and_evaluated(invoke: Invoke, tmp_pat
         invoke("apply", "resnet20", *recipe, "--out", "small.pt2")
     with pytest.raises(ConfigError, match="let it end in"):
         invoke("apply", "lenet5", *recipe, "--out", "small.bin")
+
+
+def test_a_run_by_a_number_format_is_quantized_at_its_end(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def quantized(model: CompressedModel, *args: Any, **options: Any) -> Any:
+        asked.update(options, macs=count(model.module, model.example_inputs).macs)
+        score = Score(correct=9, total=10)
+        same = dict.fromkeys(("fp32", "rounded", "compiled"), score)
+        return SimpleNamespace(
+            **same,
+            fp32_ms=2.0,
+            quantized_ms=1.0,
+            fp32_bytes=4000,
+            quantized_bytes=1000,
+            faster=SimpleNamespace(median=2.0, median_low=1.9, median_high=2.1),
+            precision={"a": "int8"},
+            float_layers=[],
+            agreement=1.0,
+            bundle="run/int8/bundle",
+            shipped="quantized",
+        )
+
+    monkeypatch.setattr("tvm_prune.jobs.quantize.quantize", quantized)
+    ran = cprune(invoke, "--scheme", "int8")
+    assert ran.exit_code == 0, ran.output
+    assert "Latencies are of networks in int8" in ran.stdout
+    assert "The pruned lenet5 in float32 and as int8" in ran.stdout
+    assert "2.00 times as fast" in ran.stdout
+    assert asked["out"] == Path("run/int8")
+    assert asked["settings"].scheme == "int8"
+    summary = read_summary(Path("run/summary.json"))
+    assert asked["macs"] == summary.pruned.macs < summary.dense.macs
+    assert len(asked["recipe"].steps) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--scheme", "w4"), "--scheme w4 does not change what a network takes"),
+        (("--scheme", "int3"), "no number format 'int3'"),
+        (("--scheme", "int8", "--inputs", "x.npy"), "give --data in place of --inputs"),
+    ],
+)
+def test_a_scheme_that_nothing_can_be_searched_by_is_refused(
+    invoke: Invoke, options: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(TvmPruneError, match=message):
+        invoke("cprune", "lenet5", "--out", "run", *options)
 
 
 def test_ctrl_c_leaves_the_command_to_go_on_with(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,9 @@ from tvm_prune.jobs.report import load_report
 from tvm_prune.jobs.watcher import Silent
 from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.load import Model, load_model
+from tvm_prune.oracle.cost import Failure
 from tvm_prune.oracle.fake import LinearOracle
+from tvm_prune.oracle.table import ProgramTable
 from tvm_prune.report.summary import read_summary
 from tvm_prune.search.fidelity import FidelityQuality
 from tvm_prune.search.quality import UserQuality
@@ -103,6 +105,29 @@ def test_a_kill_between_the_stages_loses_nothing(pruned: Pruned, lenet: Model, d
     again = cprune(lenet, digits, LinearOracle(lanes=4), out=out, bundle=no_bundle, job=JOB)
     assert again.summary.pruned == pruned.summary.pruned
     assert again.summary.uniform == pruned.summary.uniform
+
+
+class InFormat(LinearOracle):
+    """Wants every model in int8."""
+
+    def table(self, model: CompressedModel) -> ProgramTable | Failure:
+        assert {str(scheme) for scheme in model.precision.values()} == {"int8"}
+        return super().table(model)
+
+
+@pytest.mark.parametrize("labels", [True, False], ids=["a data set", "answers"])
+def test_with_a_scheme_the_search_goes_by_what_networks_take_in_it(
+    lenet: Model, digits: DataSet, tmp_path: Path, labels: bool
+) -> None:
+    settings = replace(JOB.settings, max_iterations=1, short_term_steps=0, final_steps=0)
+    job = replace(JOB, uniform=None, settings=settings, scheme="int8")
+    data = digits if labels else FidelityQuality(lenet.module, torch.rand(60, *lenet.example_inputs[0].shape[1:]))
+    result = cprune(lenet, data, InFormat(lanes=4), out=tmp_path, bundle=no_bundle, job=job)
+    assert result.report.notes[0].startswith("Latencies are of networks in int8; bundle/ holds the float network")
+    assert result.summary.pruned.macs < result.summary.dense.macs
+    assert not result.model.precision
+    with pytest.raises(JournalError, match="target"):
+        cprune(lenet, data, LinearOracle(lanes=4), out=tmp_path, bundle=no_bundle, job=replace(job, scheme=None))
 
 
 def test_a_run_without_a_baseline_says_so(lenet: Model, digits: DataSet, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_cold_weights_and_the_launch_floor_are_told_apart(
 ) -> None:
     changes = changes_of(dense_table, pruned_table)
     assert "memory bound: 22.0 us with weights in cache, 40.0 us in place" in changes["conv2d 8x8 3x3 64->64"].reasons
-    assert any("launch floor of about 2 us" in text for text in changes["conv2d 64->10"].reasons)
+    assert any("launch floor of about 0.5 us" in text for text in changes["conv2d 64->10"].reasons)
 
 
 def test_an_untuned_task_and_lost_efficiency_are_reasons(dense_table: ProgramTable, pruned_table: ProgramTable) -> None:

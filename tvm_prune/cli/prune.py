@@ -31,12 +31,16 @@ from tvm_prune.cli.options import (
     open_target,
     search_settings,
 )
+from tvm_prune.cli.quantize import sheet_of
 from tvm_prune.cli.screen import Screen, show, show_json
 from tvm_prune.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tvm_prune.jobs.folder import RunFolder
+    from tvm_prune.jobs.quantize import Quantized
     from tvm_prune.models.datasets import DataSet
     from tvm_prune.models.load import Model
+    from tvm_prune.oracle.compiler import CompilerOracle
     from tvm_prune.search.fidelity import FidelityQuality
     from tvm_prune.search.uniform import UniformSettings
 
@@ -72,6 +76,15 @@ def cprune(
     preset: PresetOption = "cpu",
     settings: SetOption = None,
     trials_per_task: TrialsOption = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            "--scheme",
+            metavar="FORMAT",
+            help="Search by what networks take in a number format (int8); quantize the result into RUN_DIR/FORMAT.",
+            show_default=False,
+        ),
+    ] = None,
     ignore: IgnoreOption = None,
     uniform: Annotated[
         str,
@@ -96,6 +109,8 @@ def cprune(
     decisions made stay.
 
     Example: tvm-prune cprune resnet20 --data digits --preset demo --out runs/demo
+
+    Example: tvm-prune cprune resnet20 --data digits --preset demo --scheme int8 --out runs/int8
     """
     from tvm_prune.jobs.cprune import CPruneJob
     from tvm_prune.jobs.cprune import cprune as pruned
@@ -105,6 +120,8 @@ def cprune(
     from tvm_prune.report.document import report_sheets
     from tvm_prune.search.budget import Budget
 
+    if scheme is not None:
+        _check_scheme(scheme, inputs)
     chosen = search_settings(preset, settings, trials_per_task=trials_per_task, seed=seed)
     baseline = _uniform(uniform, roundings)
     where = open_target(target, threads)
@@ -138,18 +155,58 @@ def cprune(
                     uniform=baseline,
                     budget=Budget(seconds=max_seconds, trials=max_trials),
                     ignored_layers=tuple(ignore or ()),
+                    scheme=scheme,
                 )
                 result = pruned(network, measure, oracle, out=out, job=job, watcher=screen)
+                if scheme is not None:
+                    assert images is not None
+                    found = _quantized(network, images, oracle, folder=folder, scheme=scheme, screen=screen)
     except KeyboardInterrupt as error:
         print(f"\nStopped; {out} keeps every decision. To go on: {_same_command()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error
     if json:
-        show_json(result.summary)
+        show_json(result.summary if scheme is None else {"pruned": result.summary, "quantized": found})
         return
     show(report_sheets(result.report)[:4])
     for note in result.report.notes:
         print(note)
     print(f"Everything is in {out}: report.md, summary.json, bundle/, recipe.json, weights.safetensors.")
+    if scheme is not None:
+        title = f"The pruned {model} in float32 and as {scheme}"
+        show([sheet_of(found, title=title, scheme=scheme, out=folder.path / scheme)])
+
+
+def _check_scheme(scheme: str, inputs: Path | None) -> None:
+    from tvm_prune.graph.scheme import Scheme
+
+    if not Scheme.parse(scheme).in_integers:
+        raise ConfigError(
+            f"--scheme {scheme} does not change what a network takes, so there is nothing to search by; prune first, "
+            "then type tvm-prune quantize --recipe"
+        )
+    if inputs is not None:
+        raise ConfigError("--scheme calibrates on a training split: give --data in place of --inputs")
+
+
+def _quantized(
+    network: "Model", images: "DataSet", oracle: "CompilerOracle", *, folder: "RunFolder", scheme: str, screen: Screen
+) -> "Quantized":
+    """Bring what was found to `scheme`, into a folder of that name."""
+    from tvm_prune.compress.recipe import Recipe
+    from tvm_prune.jobs.apply import load_pruned
+    from tvm_prune.jobs.number_formats import QuantizeSettings
+    from tvm_prune.jobs.quantize import quantize
+
+    return quantize(
+        load_pruned(network, folder.recipe, weights=folder.weights),
+        images,
+        oracle,
+        out=folder.path / scheme,
+        settings=QuantizeSettings(scheme=scheme),
+        name=network.name,
+        recipe=Recipe.load(folder.recipe),
+        watcher=screen,
+    )
 
 
 def _answers(network: "Model", inputs: Path | None, *, trained: bool) -> "FidelityQuality":

@@ -36,9 +36,10 @@ from tvm_prune.report.sheet import Column, Sheet, column, number
 
 if TYPE_CHECKING:
     from tvm_prune.jobs.number_formats import QuantizeSettings
+    from tvm_prune.jobs.quantize import Quantized
     from tvm_prune.models.evaluate import Score
 
-__all__ = ["quantize"]
+__all__ = ["quantize", "sheet_of"]
 
 
 def quantize(
@@ -148,6 +149,11 @@ def quantize(
     if json:
         show_json(found)
         return
+    show([sheet_of(found, title=f"{model} as {scheme}, calibrated on {images} images", scheme=scheme, out=out)])
+
+
+def sheet_of(found: "Quantized", *, title: str, scheme: str, out: Path) -> Sheet:
+    """Return what a network that was brought to `scheme` in the folder `out` has gained and lost."""
     columns = (Column(name=""), column("latency ms"), column("correct"), column("accuracy"), column("bytes"))
     rows = (
         ("float32, compiled", number(found.fp32_ms, 4), *_score(found.fp32), f"{found.fp32_bytes:,}"),
@@ -162,8 +168,7 @@ def quantize(
         f"Written: {found.bundle} ({found.shipped}), {out}/recipe.json, weights.safetensors, packed.safetensors, "
         "report.json.",
     )
-    title = f"{model} as {scheme}, calibrated on {images} images"
-    show([Sheet(title=title, columns=columns, rows=rows, notes=notes)])
+    return Sheet(title=title, columns=columns, rows=rows, notes=notes)
 
 
 def _settings(

@@ -6,15 +6,21 @@ from pathlib import Path
 from tvm_prune.errors import ConfigError, ModelError
 from tvm_prune.jobs.export import bundler
 from tvm_prune.jobs.folder import RunFolder
+from tvm_prune.jobs.number_formats import QuantizeSettings, calibration_batches, pruned_in_formats
 from tvm_prune.jobs.prune_run import Bundler, CPruneJob, Pruned, PruneRun
+from tvm_prune.jobs.tune import compressed
 from tvm_prune.jobs.watcher import Silent, Watcher
 from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.load import Model
 from tvm_prune.oracle.base import CostOracle
 from tvm_prune.oracle.compiler import CompilerOracle
+from tvm_prune.oracle.transformed import TransformedOracle
 from tvm_prune.search.quality import Quality
 
 __all__ = ["CPruneJob", "Pruned", "cprune"]
+
+# Ranges do not change what a network takes, so few images do.
+_CALIBRATION_IMAGES = 64
 
 
 def cprune(
@@ -31,8 +37,8 @@ def cprune(
 
     `data` is a data set, or the user's own functions (`UserQuality`). `bundle` compiles the result into a folder; by
     default a CompilerOracle does it, while any other oracle has no compiler and needs one to be named.
-    Raises ModelError for a model that cannot be pruned, GoalError for a goal that cannot be met, JournalError if `out`
-    belongs to another run.
+    Raises ModelError for a model that cannot be pruned, QuantizationError for one that cannot have the job's scheme,
+    GoalError for a goal that cannot be met, JournalError if `out` belongs to another run.
     """
     if not model.prunable:
         raise ModelError(
@@ -45,6 +51,10 @@ def cprune(
         job = replace(job, target=str(oracle.target))
     if bundle is None:
         raise ConfigError(f"a {type(oracle).__name__} cannot compile the result; pass bundle=, or a CompilerOracle")
+    if job.scheme is not None:
+        batches = calibration_batches(data, _CALIBRATION_IMAGES) if isinstance(data, DataSet) else model.example_inputs
+        change = pruned_in_formats(compressed(model), batches, QuantizeSettings(scheme=job.scheme))
+        oracle, job = TransformedOracle(oracle, change), replace(job, target=f"{job.target}, in {job.scheme}")
     made = PruneRun(
         model=model,
         data=data,

@@ -39,6 +39,9 @@ from tvm_prune.search.workbench import TorchWorkbench
 
 __all__ = ["Bundler", "CPruneJob", "PruneRun", "Pruned"]
 
+_IN_FORMAT = (
+    "Latencies are of networks in {0}; bundle/ holds the float network (tvm-prune quantize --recipe changes that)."
+)
 # Compiles a model into a bundle folder; returns the largest absolute difference of its outputs from torch's.
 Bundler = Callable[[CompressedModel, Path], float]
 
@@ -53,13 +56,16 @@ class CPruneJob:
     """What to do: the search's settings, the baseline, the budget of the search, layers that keep their channels.
 
     `uniform` None leaves the baseline out; its training steps are not used, it gets as many as the pruned model had in
-    all. `target` is the oracle's, in words, for the journal and the summary; a CompilerOracle says it itself.
+    all. With a `scheme` (graph/scheme.py) the search goes by what networks take in that number format, and so do the
+    report's latencies; networks stay float, in training and as delivered, until they are quantized. `target` is the
+    oracle's, in words, for the journal and the summary; a CompilerOracle says it itself.
     """
 
     settings: CPruneSettings = field(default_factory=CPruneSettings)
     uniform: UniformSettings | None = field(default_factory=UniformSettings)
     budget: Budget = field(default_factory=Budget)
     ignored_layers: tuple[str, ...] = ()
+    scheme: str | None = None
     target: str = "local"
     __pydantic_config__ = STRICT
 
@@ -140,6 +146,7 @@ class PruneRun:
                 parity_max_abs_err=error,
                 seconds=searched + sum(stages.seconds().values()),
                 notes=(
+                    *([_IN_FORMAT.format(self.job.scheme)] if self.job.scheme else []),
                     *final.notes,
                     *([f"Uniform baseline: {uniform.stop_reason}."] if uniform else []),
                     *([] if workbench.has_test else [_SAME_FUNCTION]),

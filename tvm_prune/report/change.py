@@ -10,9 +10,8 @@ from tvm_prune.report.sheet import Column, Sheet, column, number
 
 __all__ = ["LAUNCH_FLOOR_S", "TaskChange", "change_sheet", "task_changes"]
 
-# A parallel kernel that does next to nothing: waking a second thread costs about this much (a 16x16x8 convolution takes
-# 2.3 us on two threads, half of which is arithmetic).
-LAUNCH_FLOOR_S = 2e-6
+# A parallel kernel that does next to nothing takes about this much (docs/benchmarks/launch.md).
+LAUNCH_FLOOR_S = 0.5e-6
 # In place a kernel may run slower than alone, its weights being cold; from here on that is worth saying.
 COLD_RATIO = 1.5
 # A program this much less efficient than its predecessor is worth saying.
@@ -133,7 +132,7 @@ def _reasons(row: Row, now: list[Row], *, unprunable: Mapping[str, str], launch_
             if axis.padded_extent > axis.extent:
                 found.append(f"program padded: {role} {axis.extent} runs as {axis.padded_extent}")
     if any(other.program and other.program.parallel > 1 and other.in_situ_s <= launch_floor_s for other in now):
-        found.append(f"at the launch floor of about {launch_floor_s * 1e6:.0f} us a call")
+        found.append(f"at the launch floor of about {launch_floor_s * 1e6:.1f} us a call")
     if any(other.in_situ_s > COLD_RATIO * other.isolated_s and other.in_situ_s > launch_floor_s for other in now):
         worst = max(now, key=lambda other: other.in_situ_s / other.isolated_s)
         found.append(
