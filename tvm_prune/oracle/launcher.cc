@@ -13,6 +13,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <atomic>
 
@@ -50,6 +54,7 @@ alignas(64) std::atomic<int> sleeping{0};
 pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 pthread_t workers[kMostThreads];
+std::atomic<int> ids[kMostThreads];  // the system's numbers of the workers; 0 before they run
 int started = 0;       // workers that run, numbered from 1
 int thread_count = 0;  // with the caller; 0 before the first loop
 bool told_of_forks = false;
@@ -100,6 +105,9 @@ uint64_t Next(uint64_t word) {
 
 void* Work(void* argument) {
   const int own = static_cast<int>(reinterpret_cast<intptr_t>(argument));
+#ifdef __linux__
+  ids[own].store(static_cast<int>(syscall(SYS_gettid)));
+#endif
   uint64_t word = 0;
   while ((word = Next(word)) != kStop) {
     const int count = static_cast<int>(word & ((1 << kTaskBits) - 1));
@@ -111,9 +119,24 @@ void* Work(void* argument) {
   return nullptr;
 }
 
+// Keep the workers off the caller's core. When all cores are idle the system likes to wake a thread on the core of who
+// wakes it, and lets it wait there for milliseconds.
+void Part() {
+#ifdef __linux__
+  cpu_set_t cores;
+  const int own = sched_getcpu();
+  if (own < 0 || sched_getaffinity(0, sizeof cores, &cores) != 0 || CPU_COUNT(&cores) < 2) return;
+  CPU_CLR(own, &cores);
+  for (int worker = 1; worker <= started; ++worker) {
+    if (const int id = ids[worker].load()) sched_setaffinity(id, sizeof cores, &cores);
+  }
+#endif
+}
+
 void HandOut(uint64_t word) {
   job.word.store(word);
   if (sleeping.load() > 0) {
+    Part();
     pthread_mutex_lock(&mutex);
     pthread_cond_broadcast(&wake);
     pthread_mutex_unlock(&mutex);
@@ -137,6 +160,7 @@ void Start() {
   if (!told_of_forks) told_of_forks = pthread_atfork(nullptr, nullptr, AfterFork) == 0;
   // A thread that looks at an old job finds all of it done.
   for (int own = 1; own < thread_count; ++own) {
+    ids[own].store(0);
     if (pthread_create(&workers[own], nullptr, Work, reinterpret_cast<void*>(intptr_t{own})) != 0) break;
     started = own;
   }

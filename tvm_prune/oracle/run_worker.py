@@ -4,7 +4,7 @@ import base64
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class _Loaded:
 
 # Blocks of each candidate before the finalists are chosen.
 _TURNS = 3
+# Threads that fell asleep are back on their cores by then.
+_AWAKE_S = 5e-4
 
 _modules: dict[str, _Loaded] = {}
 
@@ -71,11 +73,14 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     def block(symbol: str, now: dict[str, float]) -> float:
         lists = turns[symbol]
         if len(lists) == 1:
+            _wake(library[symbol], lists[0])
             evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
             seconds = evaluate(*lists[0]).results[0]
         else:
             evaluate = loop.time_evaluator("rotate", tvm.cpu(), number=1, repeat=1)
             passed = (calls[symbol], library[symbol], len(lists[0]), *itertools.chain(*lists))
+            # By the same loop, so that no copy is near because of it.
+            _wake(loop["rotate"], (1, *passed[1:]))
             seconds = evaluate(*passed).results[0] / calls[symbol]
         return float(seconds) * now[yardsticks[symbol]]
 
@@ -107,6 +112,13 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     slower = max(1.0, statistics.median(medians))
     left_out = {symbol: statistics.median(values) * slower for symbol, values in times.items() if symbol not in rounds}
     return {**{symbol: [value] for symbol, value in left_out.items()}, **rounds}
+
+
+def _wake(call: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    """Call until the threads of what is called are awake: a block after a rest would be of one thread at first."""
+    end = time.perf_counter() + _AWAKE_S
+    while time.perf_counter() < end:
+        call(*arguments)
 
 
 # Of the largest value: what different orders of summing, and Winograd's transforms, may differ by.
@@ -159,6 +171,7 @@ def _blocks_of(kernel: Any, block_s: float) -> Callable[[], float]:
     calls = _calls(loaded, block_s)
 
     def block() -> float:
+        _wake(loaded.holder[loaded.symbol], loaded.inputs)
         evaluate = loaded.holder.time_evaluator(loaded.symbol, tvm.cpu(), number=calls, repeat=1)
         return float(evaluate(*loaded.inputs).results[0])
 
@@ -223,6 +236,7 @@ def time_modules(arguments: Any, emit: Emit) -> Any:
         for name in names if number % 2 == 0 else reversed(names):
             time.sleep(arguments["rest_s"])
             module = _modules[name]
+            _wake(module.holder[module.symbol], module.inputs)
             evaluate = module.holder.time_evaluator(module.symbol, tvm.cpu(), number=calls[name], repeat=1)
             answer[name].append(float(evaluate(*module.inputs).results[0]))
         if stamped is not None:
@@ -253,6 +267,8 @@ def _stamps(module: "_Loaded", arguments: Any, runs: int) -> dict[str, Any]:
     """
     calls: list[np.ndarray] = []
     between: list[np.ndarray] = []
+    scratch = np.zeros(arguments["stamp_words"], "int64")
+    _wake(lambda *inputs: module.holder[module.symbol](*inputs, tvm.runtime.tensor(scratch)), module.inputs)
     end = time.perf_counter() + arguments["block_s"]
     while not calls or time.perf_counter() < end:
         stamps = tvm.runtime.tensor(np.zeros(arguments["stamp_words"], "int64"))
