@@ -6,7 +6,8 @@
 `accuracy` is that of the test split, of the compiled module where the network computes with integers. The search ends
 after `--max-seconds`; what is found is trained for `--set final_epochs=N` (settings of CPrune), and with
 `--train-epochs` once more with rounding. With `--prices int8` the search goes by what networks take in int8, else by
-what they take in float32. Resumes like any run.
+what they take in float32. Resumes like any run. `--recipe` and `--pruned-weights` name a network that was pruned
+before, and nothing is searched.
 """
 
 import argparse
@@ -56,6 +57,8 @@ def main() -> None:
     parser.add_argument("--max-seconds", type=float, default=240.0, help="end the search after so many seconds")
     parser.add_argument("--prices", default="float32", choices=("float32", "int8"), help="what the search goes by")
     parser.add_argument("--train-epochs", type=int, default=0, help="passes over the training split with rounding")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="of a network pruned before")
+    parser.add_argument("--pruned-weights", type=Path, metavar="FILE", help="its weights")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     settings = changed(preset(arguments.preset), parse_assignments(arguments.set))
@@ -66,15 +69,17 @@ def main() -> None:
     tuning = TuneSettings(trials_per_task=settings.trials_per_task)
     rows: list[dict[str, Any]] = []
     with Screen() as screen, CompilerOracle(target, records_folder=out / "records", tuning=tuning) as oracle:
-        job = CPruneJob(
-            settings=settings,
-            uniform=None,
-            budget=Budget(seconds=arguments.max_seconds),
-            scheme=None if arguments.prices == "float32" else arguments.prices,
-        )
-        cprune(model, data, oracle, out=out / "cprune", job=job, watcher=screen)
-        recipe = out / "cprune" / "recipe.json"
-        pruned = load_pruned(model, recipe, weights=out / "cprune" / "weights.safetensors")
+        recipe, weights = arguments.recipe, arguments.pruned_weights
+        if recipe is None:
+            job = CPruneJob(
+                settings=settings,
+                uniform=None,
+                budget=Budget(seconds=arguments.max_seconds),
+                scheme=None if arguments.prices == "float32" else arguments.prices,
+            )
+            folder = cprune(model, data, oracle, out=out / "cprune", job=job, watcher=screen).folder
+            recipe, weights = folder.recipe, folder.weights
+        pruned = load_pruned(model, recipe, weights=weights)
         training = rounding_training(arguments.train_epochs) if arguments.train_epochs else None
         made: dict[str, CompressedModel] = {"dense": dense, "pruned": pruned}
         accuracy = {name: evaluate(network.module, data.test, data) for name, network in made.items()}
