@@ -99,9 +99,10 @@ class Sides:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def difference(self, model: int) -> float:
-        """Return how far any side's outputs are from the first side's, relative to their largest value."""
-        first, *others = [np.asarray(side.outputs[model]) for side in self._sides]
+    def difference(self, model: int, *, kinds: Sequence[str] | None = None) -> float:
+        """Return how far any side's outputs, or those of `kinds`, are from the first's, relative to their largest."""
+        chosen = [side for side in self._sides if kinds is None or side.kind in kinds]
+        first, *others = [np.asarray(side.outputs[model]) for side in chosen]
         return max(float(np.abs(other - first).max() / np.abs(first).max()) for other in others)
 
     def read(self, model: int, *, rounds: int, readings: int, kinds: Sequence[str] | None = None) -> Reading:
