@@ -94,7 +94,7 @@ def _row(place: int, name: str, table: ProgramTable, sides: Sides, arguments: ar
         "ratio_ort_p90": high,
         "sum_of_tasks_ms": sum(row.total_s for row in table.rows) * 1e3,
         "explained": table.explained_s / table.whole.latency_s,
-        "max_rel_err": sides.difference(place, kinds=KINDS),
+        "max_rel_err": sides.difference(place, kinds=tuple(KINDS)),
         "undisturbed": reading.undisturbed,
         "readings": reading.readings,
     }
