@@ -20,7 +20,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 help:
 	@echo "make demo     ResNet-20 on digits, from nothing to a report in runs/demo"
 	@echo "make test     the whole test suite"
-	@echo "make fuzz     property tests alone, on many examples that differ every time (half an hour)"
+	@echo "make fuzz     property tests alone, on many examples that differ every time"
 	@echo "make check    ruff, mypy and the tests"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make install  only set up $(VENV)"

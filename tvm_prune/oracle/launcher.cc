@@ -1,7 +1,7 @@
 // Threads for the parallel loops of one library. It is linked into every library and stands in for TVM's thread pool.
 //
 // TVM hands work to a thread through a queue, one microsecond for a kernel that computes nothing; here it is one line
-// of memory that the thread watches, a third of that. A task that its thread has not begun is done by whoever is free
+// of memory that the thread watches, a fifth of that. A task that its thread has not begun is done by whoever is free
 // first, so that nobody waits for a thread that sleeps or was put off its core. A thread that has watched in vain for
 // 100 us sleeps. Whoever waits longer than a microsecond lets others onto its core: the system may have put the one that
 // is waited for there. A call from a second thread, or from within a parallel loop, runs its tasks itself.

@@ -20,7 +20,7 @@ def compile_launcher(target: Target, path: Path) -> None:
     """
     from tvm.support.cc import get_cc
 
-    # Whole or not at all, as several may ask for it at once.
+    # Whole or not at all.
     unfinished = path.with_name(f".{uuid.uuid4().hex}.o")
     options = ["-c", "-O2", "-fPIC", "-pthread", f"-DTHREADS={target.threads}"]
     found = subprocess.run(

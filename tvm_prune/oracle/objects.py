@@ -4,6 +4,7 @@ A pruned network shares most of its kernels with the network it came from. Compi
 nearly all of a build.
 """
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ class KernelObjects:
         self._cache = cache
         self._target = target
         self._builders = builders
+        self._compiling = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, symbol: str) -> Path:
@@ -101,9 +103,11 @@ class KernelObjects:
         Raises ToolchainError.
         """
         path = self.path(_LAUNCHER)
-        if not path.exists() and not self._cache.fetch(_LAUNCHER, path):
-            compile_launcher(self._target, path)
-            self._cache.keep(_LAUNCHER, path)
+        # Several libraries are linked at once; none may find half a file.
+        with self._compiling:
+            if not path.exists() and not self._cache.fetch(_LAUNCHER, path):
+                compile_launcher(self._target, path)
+                self._cache.keep(_LAUNCHER, path)
         return path
 
     def linked(self, symbols: Iterable[str]) -> list[str]:

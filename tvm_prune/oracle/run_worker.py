@@ -31,8 +31,8 @@ class _Loaded:
 
 # Blocks of each candidate before the finalists are chosen.
 _TURNS = 3
-# Threads that fell asleep are back on their cores by then.
-_AWAKE_S = 5e-4
+# Threads that fell asleep are back on their cores by then (docs/benchmarks/launch.md).
+_AWAKE_S = 2e-4
 
 _modules: dict[str, _Loaded] = {}
 
@@ -65,22 +65,23 @@ def time_kernels(arguments: Any, emit: Emit) -> Any:
     calls: dict[str, int] = {}
     times: dict[str, list[float]] = {}
 
-    yardsticks = {
-        kernel["symbol"]: "canary" if kernel["parallel"] else "canary_serial" for kernel in arguments["kernels"]
-    }
+    parallel = {kernel["symbol"]: kernel["parallel"] for kernel in arguments["kernels"]}
+    yardsticks = {symbol: "canary" if value else "canary_serial" for symbol, value in parallel.items()}
     speed = _speed(arguments["canary"], block_s, set(yardsticks.values()))
 
     def block(symbol: str, now: dict[str, float]) -> float:
         lists = turns[symbol]
         if len(lists) == 1:
-            _wake(library[symbol], lists[0])
+            if parallel[symbol]:
+                _wake(library[symbol], lists[0])
             evaluate = library.time_evaluator(symbol, tvm.cpu(), number=calls[symbol], repeat=1)
             seconds = evaluate(*lists[0]).results[0]
         else:
             evaluate = loop.time_evaluator("rotate", tvm.cpu(), number=1, repeat=1)
             passed = (calls[symbol], library[symbol], len(lists[0]), *itertools.chain(*lists))
-            # By the same loop, so that no copy is near because of it.
-            _wake(loop["rotate"], (1, *passed[1:]))
+            if parallel[symbol]:
+                # By the same loop, so that no copy is near because of it.
+                _wake(loop["rotate"], (1, *passed[1:]))
             seconds = evaluate(*passed).results[0] / calls[symbol]
         return float(seconds) * now[yardsticks[symbol]]
 

@@ -10,7 +10,8 @@ from tvm_prune.report.sheet import Column, Sheet, column, number
 
 __all__ = ["LAUNCH_FLOOR_S", "TaskChange", "change_sheet", "task_changes"]
 
-# A parallel kernel that does next to nothing takes about this much (docs/benchmarks/launch.md).
+# A parallel kernel that does next to nothing takes half of this, and as much again for what it does
+# (docs/benchmarks/launch.md).
 LAUNCH_FLOOR_S = 0.5e-6
 # In place a kernel may run slower than alone, its weights being cold; from here on that is worth saying.
 COLD_RATIO = 1.5

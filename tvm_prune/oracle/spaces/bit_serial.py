@@ -38,7 +38,7 @@ NAME = "bit_serial"
 VERSION = 2
 KINDS = ("bit_serial",)
 
-# Word operations under which one thread can win: a parallel loop costs half a microsecond (launcher.cc).
+# Word operations under which one thread can win: a parallel loop costs a quarter of a microsecond (launcher.cc).
 _SERIAL_OPERATIONS = 50_000
 _MOST_COLUMNS = 16
 # Points that are expected to take so many times the best one's time are not tried.

@@ -38,7 +38,7 @@ NAME = "direct_conv"
 VERSION = 4
 KINDS = ("conv2d", "grouped", "depthwise")
 
-# Multiply-accumulates under which one thread can win: a parallel loop costs half a microsecond (launcher.cc).
+# Multiply-accumulates under which one thread can win: a parallel loop costs a quarter of a microsecond (launcher.cc).
 _SERIAL_MACS = 200_000
 # Points that are expected to take so many times the best one's time are not tried.
 _WORTH_TRYING = 1.5
