@@ -12,6 +12,7 @@ from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.oracle.cost import Cost, Failure
 from tvm_prune.oracle.fake import LinearOracle
 from tvm_prune.oracle.transformed import TransformedOracle
+from tvm_prune.search.stopwatch import Metered
 
 
 def network(width: int) -> CompressedModel:
@@ -49,6 +50,14 @@ def test_a_model_that_cannot_be_changed_fails_everywhere() -> None:
     assert second == Failure(stage="lower", message="13 channels are unlucky")
     assert isinstance(third, Cost)
     assert isinstance(oracle.compare(network(13), network(8)), Failure)
+
+
+def test_what_a_call_has_spent_is_what_the_oracle_says() -> None:
+    inner = LinearOracle()
+    oracle = TransformedOracle(inner, doubled)
+    assert isinstance(oracle, Metered)
+    inner.seconds, inner.measurements = {"tune": 3.0}, 12
+    assert (oracle.seconds, oracle.measurements) == ({"tune": 3.0}, 12)
 
 
 class Deep(LinearOracle):

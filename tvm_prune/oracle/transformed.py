@@ -23,6 +23,16 @@ class TransformedOracle:
         self._oracle = oracle
         self._change = change
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What the last call spent by stage, as far as the oracle says it."""
+        return dict(getattr(self._oracle, "seconds", {}))
+
+    @property
+    def measurements(self) -> int:
+        """Programs and whole modules timed in the last call, as far as the oracle says it."""
+        return int(getattr(self._oracle, "measurements", 0))
+
     def estimate(self, models: Sequence[CompressedModel]) -> list[Cost | Failure]:
         """Price all models as they are once changed."""
         return self._answered(models, self._oracle.estimate)
