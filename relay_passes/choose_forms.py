@@ -31,6 +31,7 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
     # Two counts padded to the same one have data and weight of equal types: the plain weight tells them apart.
     key = json.dumps([call.op.name, str(call.attrs), str(data.ty), str(plain.ty), str(weight.ty), str(form)])
     name: str = "winograd" if form.tile else "padded" if form.layout == "plain" else form.layout
+    name = "dot_winograd" if form.tile and form.dot else name
     channels = int(plain.ty.shape.values[-1])
     if call.op.name == "relax.matmul":
         name += "_matmul"
@@ -97,7 +98,7 @@ class ChooseForms:
             form = self.forms.get(entry["name"])
             if form is not None and len(shape) > 1:
                 entry["changes"] += form.changes()
-                changed = relax.Var(var.name, relax.TensorType(list(form.shape(shape)), var.ty.dtype))
+                changed = relax.Var(var.name, relax.TensorType(list(form.shape(shape)), form.dtype(str(var.ty.dtype))))
                 replaced[var] = (changed, form)
         chooser = _Chooser(module, replaced)
         body = chooser.visit_expr(main.body)

@@ -9,20 +9,23 @@ A change is a list [kind, argument], so that it can be written down in JSON:
     pad_last   extent of the last axis, filled up with zeros
     pack_last  lanes: [..., O] becomes [O / lanes, ..., lanes], so that a vector of outputs is one stream of memory
     pack_dot   lanes: [..., I, O] becomes [O / lanes, ..., I / 4, lanes, 4], I filled up with zeros to a multiple of 4
+    pack_dot_words  the same of elements of 16 bits, two beside each other: [O / lanes, ..., I / 2, lanes, 2]
     winograd   outputs of a tile, m: [3, 3, I, O] becomes [m + 2, m + 2, I, O], the filter as `relay_passes/winograd.py`
                multiplies by it
+    whole_winograd  the same of integers, in whole numbers: int16
 """
 
 from typing import Any
 
 import numpy as np
 
-from relay_passes.winograd_matrices import filter_transform
+from relay_passes.winograd_matrices import filter_transform, whole_filter_transform
 
 __all__ = ["Change", "apply_changes", "changed_shape"]
 
 Change = list[Any]
-_DOT_DEPTH = 4
+# Elements beside each other that one lane of an instruction for dot products takes.
+_DOT_DEPTH = {"pack_dot": 4, "pack_dot_words": 2}
 
 
 def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
@@ -41,11 +44,12 @@ def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
         elif kind == "pack_last":
             split = array.reshape(*array.shape[:-1], array.shape[-1] // argument, argument)
             array = np.moveaxis(split, -2, 0)
-        elif kind == "pack_dot":
-            depth = -(-array.shape[-2] // _DOT_DEPTH)
-            missing = [(0, 0)] * (array.ndim - 2) + [(0, depth * _DOT_DEPTH - array.shape[-2]), (0, 0)]
+        elif kind in _DOT_DEPTH:
+            beside = _DOT_DEPTH[kind]
+            depth = -(-array.shape[-2] // beside)
+            missing = [(0, 0)] * (array.ndim - 2) + [(0, depth * beside - array.shape[-2]), (0, 0)]
             tiles = array.shape[-1] // argument
-            split = np.pad(array, missing).reshape(*array.shape[:-2], depth, _DOT_DEPTH, tiles, argument)
+            split = np.pad(array, missing).reshape(*array.shape[:-2], depth, beside, tiles, argument)
             array = np.moveaxis(split, (-2, -3), (0, -1))
         elif kind == "winograd":
             # Rounded once, after both products.
@@ -53,21 +57,25 @@ def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
             array = np.einsum("ay,yxio,bx->abio", matrix, array.astype("float64"), matrix, optimize=True).astype(
                 array.dtype
             )
+        elif kind == "whole_winograd":
+            matrix = whole_filter_transform(argument)
+            array = np.einsum("ay,yxio,bx->abio", matrix, array.astype("int64"), matrix, optimize=True).astype("int16")
         else:
             raise AssertionError(f"no such change of a weight: {kind!r}")
     return np.ascontiguousarray(array)
 
 
 def changed_shape(shape: tuple[int, ...], changes: list[Change]) -> tuple[int, ...]:
-    """Return the shape of an array of `shape` after changes of its last axis (pad_last, pack_last) and winograd."""
+    """Return the shape of an array of `shape` after the changes that a form is made of."""
     for kind, argument in changes:
         if kind == "pad_last":
             shape = (*shape[:-1], argument)
         elif kind == "pack_last":
             shape = (shape[-1] // argument, *shape[:-1], argument)
-        elif kind == "pack_dot":
-            shape = (shape[-1] // argument, *shape[:-2], -(-shape[-2] // _DOT_DEPTH), argument, _DOT_DEPTH)
-        elif kind == "winograd":
+        elif kind in _DOT_DEPTH:
+            beside = _DOT_DEPTH[kind]
+            shape = (shape[-1] // argument, *shape[:-2], -(-shape[-2] // beside), argument, beside)
+        elif kind in ("winograd", "whole_winograd"):
             shape = (argument + 2, argument + 2, *shape[2:])
         else:
             raise AssertionError(f"no form of a weight is made by {kind!r}")

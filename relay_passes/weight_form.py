@@ -5,12 +5,9 @@ from typing import Literal
 
 from relay_passes.weight_changes import Change, changed_shape
 
-__all__ = ["DOT_DEPTH", "PLAIN", "Layout", "WeightForm"]
+__all__ = ["PLAIN", "Layout", "WeightForm"]
 
-Layout = Literal["plain", "packed", "winograd2", "winograd4", "dot"]
-
-# Input channels that one lane of a dot product instruction takes.
-DOT_DEPTH = 4
+Layout = Literal["plain", "packed", "winograd2", "winograd4", "dot", "winograd2_dot", "winograd4_dot"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,9 @@ class WeightForm:
         packed      vectors of `lanes` output channels, each one stream of memory
         winograd2, winograd4  the filter of F(2x2, 3x3) / F(4x4, 3x3), packed as well
         dot         filters of integers, packed: of every output channel four input channels beside each other, as
-                    instructions for dot products take them; inputs are filled up with zeros
+                    instructions for dot products of bytes take them; inputs are filled up with zeros
+        winograd2_dot, winograd4_dot  the filter of F(2x2, 3x3) / F(4x4, 3x3) in whole numbers of 16 bits, of which
+                    instructions for dot products take two
     """
 
     channels: int | None = None
@@ -34,7 +33,16 @@ class WeightForm:
     @property
     def tile(self) -> int:
         """Outputs of a Winograd tile in one direction; 0 for a direct kernel."""
-        return {"winograd2": 2, "winograd4": 4}.get(self.layout, 0)
+        return int(self.layout[len("winograd")]) if self.layout.startswith("winograd") else 0
+
+    @property
+    def dot(self) -> bool:
+        """Whether the weight lies as instructions for dot products take it."""
+        return self.layout.endswith("dot")
+
+    def dtype(self, plain: str) -> str:
+        """Return the type of the elements of a weight whose plain form has `plain`."""
+        return "int16" if self.tile and self.dot else plain
 
     def changes(self) -> list[Change]:
         """Return how a weight gets this form."""
@@ -42,9 +50,9 @@ class WeightForm:
         if self.channels is not None:
             found.append(["pad_last", self.channels])
         if self.tile:
-            found.append(["winograd", self.tile])
-        if self.layout == "dot":
-            found.append(["pack_dot", self.lanes])
+            found.append(["whole_winograd" if self.dot else "winograd", self.tile])
+        if self.dot:
+            found.append(["pack_dot_words" if self.tile else "pack_dot", self.lanes])
         elif self.layout != "plain":
             found.append(["pack_last", self.lanes])
         return found
@@ -59,9 +67,9 @@ class WeightForm:
         if self.channels is not None:
             words.append(f"padded to {self.channels} channels")
         if self.layout != "plain":
-            names = {"dot": "dot products", "packed": "packed"}
-            name = names.get(self.layout, f"Winograd F({self.tile}x{self.tile})")
-            words.append(f"{name} by {self.lanes}")
+            names = [f"Winograd F({self.tile}x{self.tile})"] if self.tile else []
+            names += ["dot products"] if self.dot else [] if self.tile else ["packed"]
+            words.append(f"{' in '.join(names)} by {self.lanes}")
         return ", ".join(words)
 
 

@@ -14,12 +14,14 @@ class DotProduct:
     """One kind of instruction.
 
     `lanes` are the 32-bit sums that it may have, most first; `speed` is how many times as many multiply-accumulates it
-    does as an instruction for floats of the same lanes; `says` is for people to read.
+    does as an instruction for floats of the same lanes, `word_speed` the same of the one for words of 16 bits; `says` is
+    for people to read.
     """
 
     kind: str
     lanes: tuple[int, ...]
     speed: float
+    word_speed: float
     says: str
 
 
@@ -31,11 +33,12 @@ class _Kind:
     architecture: str
     needs: Mapping[int, tuple[tuple[str, ...], ...]]
     speed: float
+    word_speed: float
     says: str
 
 
 # The fastest first. The speeds of VNNI and of pmaddwd are measured (docs/quantization.md), those of Arm counted: its
-# instructions against one fmla for every four products.
+# instructions against one fmla for every four products. Those of words are counted.
 _KINDS = (
     _Kind(
         "vnni",
@@ -46,6 +49,7 @@ _KINDS = (
             4: (("avx512vnni", "avx512vl"), ("avxvnni",)),
         },
         4.0,
+        2.0,
         "vpdpbusd, four products a lane",
     ),
     _Kind(
@@ -53,11 +57,12 @@ _KINDS = (
         "x86_64",
         {16: (("avx512bw",),), 8: (("avx2",),), 4: (("sse2",),)},
         1.4,
+        1.0,
         "pmaddwd, two products a lane",
     ),
-    _Kind("usdot", "aarch64", {4: (("i8mm",),)}, 4.0, "usdot, four products a lane"),
-    _Kind("sdot", "aarch64", {4: (("dotprod",),)}, 2.0, "sdot, four products a lane, and one addition"),
-    _Kind("smlal", "aarch64", {4: (("neon",),)}, 1.0, "smlal, one product a lane"),
+    _Kind("usdot", "aarch64", {4: (("i8mm",),)}, 4.0, 1.0, "usdot, four products a lane"),
+    _Kind("sdot", "aarch64", {4: (("dotprod",),)}, 2.0, 1.0, "sdot, four products a lane, and one addition"),
+    _Kind("smlal", "aarch64", {4: (("neon",),)}, 1.0, 1.0, "smlal, one product a lane"),
 )
 
 # Those whose features LLVM may be asked about.
@@ -66,7 +71,7 @@ ARCHITECTURES = frozenset(kind.architecture for kind in _KINDS)
 
 def kinds() -> tuple[DotProduct, ...]:
     """Return every kind with all the lanes that it has anywhere."""
-    return tuple(DotProduct(kind.kind, tuple(kind.needs), kind.speed, kind.says) for kind in _KINDS)
+    return tuple(DotProduct(kind.kind, tuple(kind.needs), kind.speed, kind.word_speed, kind.says) for kind in _KINDS)
 
 
 def available(architecture: str, widest: int, has: Callable[[str], bool]) -> Iterator[DotProduct]:
@@ -83,4 +88,4 @@ def available(architecture: str, widest: int, has: Callable[[str], bool]) -> Ite
             if lanes <= widest and any(all(map(has, features)) for features in sufficient)
         )
         if lanes:
-            yield DotProduct(kind.kind, lanes, kind.speed, kind.says)
+            yield DotProduct(kind.kind, lanes, kind.speed, kind.word_speed, kind.says)

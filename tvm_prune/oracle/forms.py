@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from relay_passes.weight_form import Layout, WeightForm
+from relay_passes.winograd_matrices import largest_depth
+from tvm_prune.oracle.dot_products import DotProduct
 from tvm_prune.oracle.spaces.anatomy import Anatomy
 from tvm_prune.oracle.target import Target
 
@@ -14,6 +16,9 @@ __all__ = ["forms", "plain_pays"]
 _PACKED_BYTES = 64 * 1024
 # Weights in bytes from which reading them costs as much as multiplying by them.
 _MANY_BYTES = 512 * 1024
+# The products of words may take so much of the time of the kernel for bytes, since transforms come on top.
+_WHOLE_PAYS = 0.75
+_DOT: Layout = "dot"
 _WINOGRAD: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
 
 
@@ -26,7 +31,8 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
     if anatomy.integer:
         # Other instructions take as long for integers as for floats.
         if anatomy.kind == "conv2d" and target.dot_product is not None:
-            yield from _dot_forms(channels, target.dot_product.lanes)
+            for layout in (_DOT, *_whole_winograd(anatomy, target.dot_product)):
+                yield from _dot_forms(channels, target.dot_product.lanes, layout)
         return
     for count in counts[1:]:
         yield WeightForm(channels=count)
@@ -38,15 +44,13 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
             # Half a vector serves too where the memory is what a kernel waits for.
             if vector := next((size for size in (lanes, lanes // 2) if (count or channels) % size == 0), 0):
                 yield WeightForm(count, "packed", vector)
-    if anatomy.kind != "conv2d" or not anatomy.adjacent or anatomy.extents[4:6] != (3, 3):
+    if not _filterable(anatomy):
         return
-    height, width = anatomy.extents[1:3]
     depth = anatomy.extents[-1]
     layouts: list[Layout] = []
     for layout, tile in _WINOGRAD:
-        computed = math.ceil(height / tile) * math.ceil(width / tile) * (tile + 2) ** 2
-        # Products of whole tiles against those of the direct kernel: less than half as many must be left.
-        if depth >= 4 and computed < 0.5 * 9 * height * width:
+        # Less than half as many products must be left.
+        if depth >= 4 and _products_left(anatomy, tile) < 0.5:
             layouts.append(layout)
         # The smaller tile has more products and fewer weights, which counts where these are many.
         if layouts and 4 * (tile + 2) ** 2 * depth * anatomy.computed_channels < _MANY_BYTES:
@@ -58,14 +62,35 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
                 yield WeightForm(count, layout, vector)
 
 
-def _dot_forms(channels: int, widths: tuple[int, ...]) -> Iterator[WeightForm]:
+def _filterable(anatomy: Anatomy) -> bool:
+    """Whether Winograd's minimal filtering can compute a kernel."""
+    return anatomy.kind == "conv2d" and anatomy.adjacent and anatomy.extents[4:6] == (3, 3)
+
+
+def _products_left(anatomy: Anatomy, tile: int) -> float:
+    """Return the products of whole Winograd tiles over those of the direct kernel."""
+    height, width = anatomy.extents[1:3]
+    return math.ceil(height / tile) * math.ceil(width / tile) * (tile + 2) ** 2 / (9 * height * width)
+
+
+def _whole_winograd(anatomy: Anatomy, instruction: DotProduct) -> Iterator[Layout]:
+    """Yield the layouts of Winograd's filtering in whole numbers that may be faster than bytes as they are."""
+    layouts: tuple[tuple[Layout, int], ...] = (("winograd4_dot", 4), ("winograd2_dot", 2))
+    for layout, tile in layouts:
+        time = _products_left(anatomy, tile) * instruction.speed / instruction.word_speed if _filterable(anatomy) else 1
+        if time < _WHOLE_PAYS and 4 <= anatomy.extents[-1] <= largest_depth(tile):
+            yield layout
+            return
+
+
+def _dot_forms(channels: int, widths: tuple[int, ...], layout: Layout) -> Iterator[WeightForm]:
     """Yield the forms for dot products: vectors of all lanes, and narrower ones that compute fewer channels in vain."""
     least = 0
     for lanes in widths:
         computed = -(-channels // lanes) * lanes
         if not least or computed < least:
             least = computed
-            yield WeightForm(None if computed == channels else computed, "dot", lanes)
+            yield WeightForm(None if computed == channels else computed, layout, lanes)
 
 
 def plain_pays(anatomy: Anatomy, target: Target) -> bool:

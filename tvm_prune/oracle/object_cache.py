@@ -26,10 +26,13 @@ VARIABLE = "TVM_PRUNE_CACHE"
 _DIGEST_BYTES = 32
 # Some tens of thousands of kernels. Those unused for longest go first.
 _MOST_BYTES = 512 * 2**20
+_PASSES = ("overlap_tails", "stamp_calls", "vector_math", "wrapping")
 _COMPILED_BY = (
     Path(__file__).with_name("build_worker.py"),
+    # Records name an instruction; what it is made of stands here.
+    Path(__file__).with_name("spaces") / "dot_sums.py",
     SOURCE,
-    *(Path(relay_passes.__file__).with_name(f"{name}.py") for name in ("overlap_tails", "stamp_calls", "vector_math")),
+    *(Path(relay_passes.__file__).with_name(f"{name}.py") for name in _PASSES),
 )
 _log = logging.getLogger(__name__)
 

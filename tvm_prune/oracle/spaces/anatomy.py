@@ -11,6 +11,7 @@ _ANCHORS = {
     "conv2d_nhwc": "conv2d",
     "conv2d_packed": "conv2d",
     "winograd_product": "winograd",
+    "winograd_words": "winograd",
     "group_conv2d_nhwc": "grouped",
     "matmul": "dense",
     "matmul_packed": "dense",
@@ -19,7 +20,7 @@ _ANCHORS = {
 }
 
 
-_DOT = "conv2d_dot"
+_DOT = ("conv2d_dot", "winograd_words")
 _PACKING = "bit_planes"
 # Where the loop over the computed channels stands, where it is not that of the result's last axis.
 _CHANNEL_LOOP = {"winograd": 4, "bit_serial": 5}
@@ -90,12 +91,12 @@ def dissect(function: Any) -> Anatomy:
         extents,
         channels,
         computed,
-        packed=0 if names[place] in _PLAIN else int(weight.shape[-2 if names[place] == _DOT else -1]),
+        packed=0 if names[place] in _PLAIN else int(weight.shape[-2 if names[place] in _DOT else -1]),
         stride=_step(anchor, 1, 1) if moves else 1,
         adjacent=moves and all(_step(anchor, loop, axis) == 1 for loop, axis in _WINDOW if extents[loop] > 1),
         border=any(_shape(schedule.get(block)) != [int(extent) for extent in data.shape] for block in blocks[:place]),
         integer=str(data.dtype) in ("int8", "uint8"),
-        dot=names[place] == _DOT,
+        dot=names[place] in _DOT,
     )
 
 

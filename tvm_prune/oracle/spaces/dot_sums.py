@@ -1,14 +1,20 @@
 """What each kind of dot product instruction makes of four bytes of data and a vector of weights, as an expression.
 
-The data are unsigned bytes, the weights signed ones, four beside each other in every lane. All sums are exact.
+The data are unsigned bytes, the weights signed ones, four beside each other in every lane. All sums are exact. The same
+of words of 16 bits, both signed, two beside each other: these sums wrap around.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["SUMS"]
+__all__ = ["SUMS", "WORD_SUMS"]
 
 _VNNI = {16: "llvm.x86.avx512.vpdpbusd.512", 8: "llvm.x86.avx512.vpdpbusd.256", 4: "llvm.x86.avx512.vpdpbusd.128"}
+_VNNI_WORDS = {
+    16: "llvm.x86.avx512.vpdpwssd.512",
+    8: "llvm.x86.avx512.vpdpwssd.256",
+    4: "llvm.x86.avx512.vpdpwssd.128",
+}
 _PMADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
 
 
@@ -69,6 +75,39 @@ SUMS: dict[str, Callable[[Any, Any, Any, int], Any]] = {
 }
 
 
+def _vnni_words(data: Any, weights: Any, sums: Any, lanes: int) -> Any:
+    return _call(_VNNI_WORDS[lanes], lanes, sums, _pairs_everywhere(data, lanes), weights)
+
+
+def _pmaddwd_words(data: Any, weights: Any, sums: Any, lanes: int) -> Any:
+    from relay_passes.wrapping import wrapping
+
+    return wrapping(1, _call(_PMADDWD[lanes], lanes, _pairs_everywhere(data, lanes), weights), sums)
+
+
+def _smull_words(data: Any, weights: Any, sums: Any, lanes: int) -> Any:
+    from tvm import tirx
+
+    from relay_passes.wrapping import wrapping
+
+    words, whole = f"int16x{lanes}", f"int32x{lanes}"
+    both = _bits(weights, whole)
+    for place, factor in enumerate((both, both >> _each(16, whole))):
+        value = tirx.Broadcast(tirx.Shuffle([data], [tirx.IntImm("int32", place)]), lanes)
+        sums = wrapping(1, _call("llvm.aarch64.neon.smull", lanes, value, factor.astype(words)), sums)
+    return sums
+
+
+# By kind: (data, two int16; weights, int16; sums, int32 by lane; lanes) -> the new sums, modulo 2^32.
+WORD_SUMS: dict[str, Callable[[Any, Any, Any, int], Any]] = {
+    "vnni": _vnni_words,
+    "pmaddwd": _pmaddwd_words,
+    "usdot": _smull_words,
+    "sdot": _smull_words,
+    "smlal": _smull_words,
+}
+
+
 def _call(name: str, lanes: int, *arguments: Any) -> Any:
     from tvm import tirx
 
@@ -80,6 +119,13 @@ def _everywhere(data: Any, lanes: int) -> Any:
     from tvm import tirx
 
     return _bits(tirx.Broadcast(_bits(data, "int32"), lanes), f"uint8x{4 * lanes}")
+
+
+def _pairs_everywhere(data: Any, lanes: int) -> Any:
+    """Return two words in each of `lanes`."""
+    from tvm import tirx
+
+    return _bits(tirx.Broadcast(_bits(data, "int32"), lanes), f"int16x{2 * lanes}")
 
 
 def _bits(vector: Any, dtype: str) -> Any:

@@ -1,5 +1,7 @@
 """Program space of 3x3 convolutions of stride 1 by Winograd's minimal filtering (stages: relay_passes/winograd.py).
 
+Of floats, and of bytes with the instructions for dot products of words.
+
 A share of the image runs through all stages while it is in the cache: transform of the input, unrolled, a vector of
 channels at a time; the matrix products of the (m + 2)^2 places, in register tiles of rows x columns x vectors; the
 transform back, unrolled, with the inlined epilogue. What varies:
@@ -22,6 +24,7 @@ from typing import Any
 
 from relay_passes.winograd_matrices import input_vector
 from tvm_prune.oracle.program import Axis, Program
+from tvm_prune.oracle.spaces import dot_product
 from tvm_prune.oracle.spaces.anatomy import Anatomy
 from tvm_prune.oracle.spaces.candidate import Point, copy_border, divisors
 from tvm_prune.oracle.target import Target
@@ -32,16 +35,9 @@ NAME = "winograd"
 VERSION = 3
 KINDS = ("winograd",)
 
-# Stages by the names that relay_passes/winograd.py gives them, the first to the last.
-_STAGES = (
-    "pad_temp",
-    "winograd_patch",
-    "winograd_input_rows",
-    "winograd_input",
-    "winograd_product",
-    "winograd_output_rows",
-    "winograd_output",
-)
+# Stages by the names that relay_passes/winograd.py gives them, those before the anchor and those after it.
+_BEFORE = ("pad_temp", "winograd_patch", "winograd_input_rows", "winograd_input")
+_AFTER = ("winograd_output_rows", "winograd_output")
 _SERIAL_MACS = 100_000
 # Bytes of transformed tiles that go through the stages together: they should stay in a core's second cache.
 _GROUP_BYTES = 768 * 1024
@@ -74,11 +70,14 @@ def points(function: Any, anatomy: Anatomy, target: Target) -> Iterator[Point]:
 
 
 def _choices(anatomy: Anatomy, target: Target) -> Iterator[_Choice]:
-    side, _, tile_rows, tile_columns, wide, depth = anatomy.extents
+    side, _, tile_rows, tile_columns, wide, *_ = anatomy.extents
+    depth, lanes = anatomy.depth, anatomy.packed
     exact = wide == anatomy.channels
-    lanes = anatomy.packed
     macs = side * side * tile_rows * tile_columns * wide * depth
-    weight_bytes = 4 * side * side * wide * depth
+    source_bytes = 2 if anatomy.dot else 4
+    weight_bytes = source_bytes * side * side * wide * depth
+    tile_row_bytes = side * side * tile_columns * (4 * wide + source_bytes * depth)
+    speed = target.dot_product.word_speed if anatomy.dot and target.dot_product is not None else 1.0
     even = tile_rows % target.threads == 0
     share_rows = tile_rows // target.threads if even else 1
     tiles = [
@@ -89,15 +88,13 @@ def _choices(anatomy: Anatomy, target: Target) -> Iterator[_Choice]:
     for (vectors, rows, columns), border in product(tiles, ("copied", "inline")):
         if target.threads > 1:
             for group in divisors(share_rows):
-                group_bytes = 4 * side * side * group * tile_columns * (wide + depth)
-                if group % rows == 0 and (group == rows or group_bytes <= _GROUP_BYTES):
+                if group % rows == 0 and (group == rows or group * tile_row_bytes <= _GROUP_BYTES):
                     yield _Choice(vectors, rows, columns, group, "rows", border)
             if exact and wide // (lanes * vectors) % target.threads == 0 and weight_bytes >= _SHARED_BYTES:
                 yield _Choice(vectors, rows, columns, tile_rows, "channels", border)
-        if target.threads == 1 or macs <= _SERIAL_MACS:
+        if target.threads == 1 or macs <= _SERIAL_MACS * speed:
             for group in divisors(tile_rows):
-                group_bytes = 4 * side * side * group * tile_columns * (wide + depth)
-                if group % rows == 0 and (group == rows or group_bytes <= _GROUP_BYTES):
+                if group % rows == 0 and (group == rows or group * tile_row_bytes <= _GROUP_BYTES):
                     yield _Choice(vectors, rows, columns, group, "serial", border)
 
 
@@ -109,7 +106,7 @@ def _expected(choice: _Choice) -> float:
 
 
 def _program(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) -> Program:
-    side, _, tile_rows, tile_columns, wide, depth = anatomy.extents
+    side, _, tile_rows, tile_columns, wide, *_ = anatomy.extents
     batch, height, width, _ = (int(extent) for extent in function.params[-1].shape)
     tile, lanes = side - 2, anatomy.packed
     shares = target.threads if choice.share == "channels" else _shares(choice, tile_rows, target)
@@ -133,7 +130,7 @@ def _program(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) -
                 padded_extent=tile_columns * tile,
                 factors=(tile_columns // choice.columns, choice.columns, tile),
             ),
-            "in_c": Axis(extent=depth, padded_extent=depth, factors=(depth,)),
+            "in_c": Axis(extent=anatomy.depth, padded_extent=anatomy.depth, factors=(anatomy.depth,)),
         },
         lanes=lanes,
         parallel=shares,
@@ -151,14 +148,16 @@ def _shares(choice: _Choice, tile_rows: int, target: Target) -> int:
 def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) -> Any:
     from tvm.s_tir import Schedule
 
-    side, _, tile_rows, tile_columns, wide, depth = anatomy.extents
+    side, _, tile_rows, tile_columns, wide, *_ = anatomy.extents
     batch = int(function.params[-1].shape[0])
     tile, lanes, exact = side - 2, anatomy.packed, wide == anatomy.channels
     schedule = Schedule(function)
     for name in (*anatomy.before, *anatomy.after[:-1]):
-        if name not in _STAGES:
+        if name not in (*_BEFORE, *_AFTER):
             schedule.compute_inline(schedule.get_sblock(name))
-    pad, patch, rows_in, tiles_in, products, rows_out, tiles_out = (schedule.get_sblock(name) for name in _STAGES)
+    pad, patch, rows_in, tiles_in = (schedule.get_sblock(name) for name in _BEFORE)
+    products = schedule.get_sblock(anatomy.anchor)
+    rows_out, tiles_out = (schedule.get_sblock(name) for name in _AFTER)
     out = schedule.get_sblock(anatomy.after[-1])
 
     # The image in whole tiles is the frame: all stages before and after it are put into its loops.
@@ -192,26 +191,32 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) 
     if int(schedule.get(outer).extent) > 1:
         schedule.parallel(outer)
     # Last of all that looks at the frame: the initialisation that it splits off is one writer too many for the rest.
-    _multiply(schedule, products, choice, lanes)
+    instruction = dot_product.instruction(target, lanes, dot_product.WORDS) if anatomy.dot else None
+    lane = _multiply(schedule, products, choice, lanes, instruction)
     source = None if choice.share == "channels" else stages
-    padded_at = _transform_input(schedule, tiles_in, rows_in, patch, source, input_vector(depth, lanes))
+    vector = input_vector(int(function.params[0].shape[-1]), 2 * lanes if anatomy.dot else lanes)
+    padded_at = _transform_input(schedule, tiles_in, rows_in, patch, source, vector)
     if choice.border == "inline":
         schedule.compute_inline(pad)
     else:
         copy_border(schedule, pad, outer if source is not None else padded_at, target.lanes)
+    if instruction is not None:
+        schedule.tensorize(lane, instruction)
     return schedule
 
 
-def _multiply(schedule: Any, products: Any, choice: _Choice, lanes: int) -> None:
-    """Tile the matrix products of all places; their accumulators are registers."""
-    *_, y, x, down, across, k, depth = schedule.get_loops(products)
+def _multiply(schedule: Any, products: Any, choice: _Choice, lanes: int, instruction: str | None) -> Any:
+    """Tile the matrix products of all places; their accumulators are registers. Returns the loop over the lanes."""
+    *_, y, x, down, across, k, depth = schedule.get_loops(products)[: None if instruction is None else -1]
     channel_tile, vector, lane = schedule.split(k, [None, choice.vectors, lanes])
     row_tile, row = schedule.split(down, [None, choice.rows])
     column_tile, column = schedule.split(across, [None, choice.columns])
     schedule.reorder(y, x, channel_tile, row_tile, column_tile, depth, row, column, vector, lane)
-    schedule.vectorize(lane)
+    if instruction is None:
+        schedule.vectorize(lane)
     for loop in (vector, column, row):
         schedule.unroll(loop)
+    products_lane = lane
     written = schedule.cache_write(products, 0, "local")
     schedule.reverse_compute_at(written, column_tile, preserve_unit_loops=True)
     *_, row, column, k = schedule.get_loops(written)
@@ -219,7 +224,10 @@ def _multiply(schedule: Any, products: Any, choice: _Choice, lanes: int) -> None
     for loop in (row, column, vector):
         schedule.unroll(loop)
     schedule.vectorize(lane)
-    schedule.decompose_reduction(products, depth)
+    start = schedule.decompose_reduction(products, depth)
+    if instruction is not None:
+        schedule.vectorize(schedule.get_loops(start)[-1])
+    return products_lane
 
 
 def _transform_input(schedule: Any, tiles_in: Any, rows_in: Any, patch: Any, at: Any, vector: int) -> Any:
