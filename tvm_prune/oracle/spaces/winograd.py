@@ -32,7 +32,7 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "winograd"
-VERSION = 3
+VERSION = 4
 KINDS = ("winograd",)
 
 # Stages by the names that relay_passes/winograd.py gives them, those before the anchor and those after it.
@@ -42,7 +42,7 @@ _SERIAL_MACS = 100_000
 # Bytes of transformed tiles that go through the stages together: they should stay in a core's second cache.
 _GROUP_BYTES = 768 * 1024
 # Bytes of weights from which it pays that each thread reads only its share of them.
-_SHARED_BYTES = 512 * 1024
+_SHARED_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True)
