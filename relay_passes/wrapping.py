@@ -4,6 +4,7 @@ TVM tells LLVM that no sum of integers of 32 bits overflows, and LLVM builds on 
 what it was made of is, as after Winograd's filtering, it is right modulo 2^32, and nothing between needs to be small.
 """
 
+import functools
 from typing import Any
 
 from tvm import tirx
@@ -44,6 +45,7 @@ def _lowered(call: Any) -> Any:
     return tirx.call_llvm_pure_intrin(kind, "llvm.vp.add", value, added, *everywhere)
 
 
+@functools.cache  # TVM takes a rule once
 def register_wrapping() -> None:
     """Make this process compile `wrapping`."""
     tirx.op.register_intrin_lowering("tirx.fma", target="llvm", f=_lowered, level=_LEVEL)
