@@ -11,6 +11,7 @@ transform back, unrolled, with the inlined epilogue. What varies:
     group          tile rows that go through the stages together: more of them share one pass over the weights
     share          rows      each thread takes a band of tile rows
                    channels  all threads transform the input, then each takes a share of the output channels
+                   repeated  each takes a share of the output channels, and transforms the whole input for itself
                    serial    one thread
     border         copied    a padded copy of the image is made
                    inline    zero padding becomes a condition at the load
@@ -57,8 +58,13 @@ class _Choice:
     border: str
 
     @property
+    def by_channels(self) -> bool:
+        """Whether each thread takes a share of the output channels."""
+        return self.share in ("channels", "repeated")
+
+    @property
     def variant(self) -> str:
-        words = ["channels"] if self.share == "channels" else [f"{self.share} by {self.group}"]
+        words = [self.share] if self.by_channels else [f"{self.share} by {self.group}"]
         return " ".join([*words, "inline"] if self.border == "inline" else words)
 
 
@@ -91,7 +97,8 @@ def _choices(anatomy: Anatomy, target: Target) -> Iterator[_Choice]:
                 if group % rows == 0 and (group == rows or group * tile_row_bytes <= _GROUP_BYTES):
                     yield _Choice(vectors, rows, columns, group, "rows", border)
             if exact and wide // (lanes * vectors) % target.threads == 0 and weight_bytes >= _SHARED_BYTES:
-                yield _Choice(vectors, rows, columns, tile_rows, "channels", border)
+                for share in ("channels", "repeated"):
+                    yield _Choice(vectors, rows, columns, tile_rows, share, border)
         if target.threads == 1 or macs <= _SERIAL_MACS * speed:
             for group in divisors(tile_rows):
                 if group % rows == 0 and (group == rows or group * tile_row_bytes <= _GROUP_BYTES):
@@ -109,7 +116,7 @@ def _program(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) -
     side, _, tile_rows, tile_columns, wide, *_ = anatomy.extents
     batch, height, width, _ = (int(extent) for extent in function.params[-1].shape)
     tile, lanes = side - 2, anatomy.packed
-    shares = target.threads if choice.share == "channels" else _shares(choice, tile_rows, target)
+    shares = target.threads if choice.by_channels else _shares(choice, tile_rows, target)
     return Program(
         space=NAME,
         space_version=VERSION,
@@ -167,7 +174,7 @@ def _schedule(function: Any, anatomy: Anatomy, target: Target, choice: _Choice) 
     chunk, lane = schedule.split(k, [None, lanes])
     schedule.reorder(n, down, across, chunk, pixel_row, pixel_column, lane)
     down = schedule.fuse(n, down)
-    if choice.share == "channels":
+    if choice.by_channels:
         outer, chunk = schedule.split(chunk, [target.threads, None])
         schedule.reorder(outer, down, across, chunk)
         stages = outer
