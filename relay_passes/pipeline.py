@@ -6,9 +6,11 @@ import tvm
 from tvm import ir, relax
 
 from relay_passes.choose_forms import ChooseForms
+from relay_passes.external_kernels import ExternalKernels
 from relay_passes.fold_pads import FoldPads
 from relay_passes.hoist_weights import HoistWeights
 from relay_passes.legalize_once import LegalizeOnce
+from relay_passes.one_call import OneCall
 from relay_passes.sink_transposes import SinkTransposes
 from relay_passes.subpixel import SubpixelConvolutions
 from relay_passes.weight_form import WeightForm
@@ -54,20 +56,27 @@ def fuse(module: ir.IRModule, target: tvm.target.Target, forms: Mapping[str, Wei
         return passes(module)
 
 
-def executable_passes() -> tvm.transform.Sequential:
-    """Scheduled kernels with bound weights -> what the virtual machine runs; memory is planned ahead."""
-    return tvm.transform.Sequential(
-        [
-            relax.transform.RewriteDataflowReshape(),
-            relax.transform.ToNonDataflow(),
-            relax.transform.RemovePurityChecking(),
-            relax.transform.CallTIRRewrite(),
-            relax.transform.StaticPlanBlockMemory(),
-            relax.transform.LowerAllocTensor(),
-            relax.transform.KillAfterLastUse(),
-            relax.transform.LowerRuntimeBuiltin(),
-            relax.transform.ComputePrimValue(),
-            relax.transform.VMShapeLower(),
-            relax.transform.AttachGlobalSymbol(),
-        ]
-    )
+def executable_passes(symbols: Mapping[str, str] | None = None) -> tvm.transform.Sequential:
+    """Scheduled kernels with bound weights -> what the virtual machine runs; memory is planned ahead.
+
+    With `symbols` (kernel name -> symbol) the kernels are compiled elsewhere, and called without the machine's help.
+    """
+    planned = [
+        relax.transform.RewriteDataflowReshape(),
+        relax.transform.ToNonDataflow(),
+        relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(),
+        relax.transform.StaticPlanBlockMemory(),
+        relax.transform.AttachGlobalSymbol(),
+    ]
+    made = [
+        relax.transform.LowerAllocTensor(),
+        relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(),
+        relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower(),
+    ]
+    if symbols is not None:
+        # Kernels leave last: before, a kernel's body tells, for one, whether it is a mere reshape.
+        planned, made = [*planned, OneCall(symbols)], [*made, ExternalKernels(symbols)]
+    return tvm.transform.Sequential([*planned, *made])

@@ -8,7 +8,9 @@ import pytest
 import tvm
 from tvm import relax
 
-from relay_passes.weight_form import WeightForm
+from relay_passes.weight_changes import apply_changes
+from relay_passes.weight_form import Layout, WeightForm
+from relay_passes.winograd_matrices import largest_depth
 from tests.oracle.emulated import call_on_arm, needs_arm, program_for_arm
 from tests.oracle.kernels import the_kernel
 from tests.relay_passes.graphs import Emit, graph
@@ -97,8 +99,30 @@ def test_a_scheduled_kernel_uses_the_instruction(source: int) -> None:
 def test_narrower_vectors_are_tried_where_they_compute_fewer_channels_in_vain(
     channels: int, expected: list[str]
 ) -> None:
-    kernel = the_kernel(integer_conv(16, channels), VNNI)
+    kernel = the_kernel(integer_conv(16, channels, stride=2), VNNI)
     assert [str(form) for form in forms(anatomy_of(kernel), kernel.function, VNNI)] == expected
+
+
+def filterings(target: Target, source: int = 16, *, stride: int = 1) -> list[str]:
+    """Return the layouts by Winograd's filtering that a convolution may take on a target."""
+    kernel = the_kernel(integer_conv(source, 16, stride=stride), target)
+    return [form.layout for form in forms(anatomy_of(kernel), kernel.function, target) if form.tile]
+
+
+def test_a_convolution_of_bytes_may_be_filtered_where_words_are_multiplied_fast_enough() -> None:
+    assert filterings(VNNI) == ["winograd4_dot"]
+    assert filterings(VNNI, stride=2) == []
+    assert filterings(HASWELL) == ["winograd4_dot"]
+    # Four times fewer products, each of which takes four times as long.
+    assert filterings(Target(cpu="neoverse-n2", triple="aarch64-linux-gnu")) == []
+    assert filterings(Target(cpu="cortex-a72", triple="aarch64-linux-gnu")) == ["winograd4_dot"]
+
+
+def test_of_more_channels_than_32_bits_can_tell_apart_only_the_smaller_tile_is_left() -> None:
+    most = largest_depth(4)
+    assert filterings(VNNI, most) == ["winograd4_dot"]
+    assert filterings(VNNI, most + 1) == []
+    assert set(filterings(HASWELL, most + 1)) == {"winograd2_dot"}
 
 
 def test_without_the_instruction_integers_have_no_other_form() -> None:
@@ -107,7 +131,7 @@ def test_without_the_instruction_integers_have_no_other_form() -> None:
 
 
 def test_vectors_are_no_wider_than_the_instruction_has_them() -> None:
-    kernel = the_kernel(integer_conv(16, 20), HASWELL)
+    kernel = the_kernel(integer_conv(16, 20, stride=2), HASWELL)
     assert [str(form) for form in forms(anatomy_of(kernel), kernel.function, HASWELL)] == [
         "padded to 24 channels, dot products by 8",
         "dot products by 4",
@@ -147,6 +171,71 @@ def test_its_kernels_compute_exactly_what_the_plain_ones_do(target: Target, sour
     for _, point in zip(range(6), points(kernel.function, target), strict=False):
         found = computed(point.candidate().schedule.mod["main"], target, data, packed, offset)
         np.testing.assert_array_equal(found, expected)
+
+
+def filtered(
+    target: Target, source: int, *, layout: Layout = "winograd4_dot", extreme: bool = False
+) -> tuple[Any, tuple[np.ndarray, ...], np.ndarray]:
+    """Return the kernel of `integer_conv` by Winograd's filtering, its arguments, and what it should give."""
+    data, weight, _, offset = arrays_of(source, target.lanes)
+    if extreme:
+        data, weight = np.full_like(data, 255), np.full_like(weight, -128)
+    form = WeightForm(layout=layout, lanes=target.lanes)
+    expected = computed(the_kernel(integer_conv(source, 32), HERE).function, HERE, data, weight, offset)
+    kernel = the_kernel(integer_conv(source, 32), target, form=form)
+    return kernel, (data, apply_changes(weight, form.changes()), offset), expected
+
+
+@pytest.mark.skipif(not KINDS_OF_HERE, reason="this is no x86 processor")
+@pytest.mark.parametrize("target", KINDS_OF_HERE, ids=str)
+@pytest.mark.parametrize(
+    ("source", "layout"), [(16, "winograd4_dot"), (7, "winograd4_dot"), (20, "winograd4_dot"), (16, "winograd2_dot")]
+)
+def test_winograds_filtering_of_bytes_is_exact(target: Target, source: int, layout: Layout) -> None:
+    dot_product.register()
+    kernel, arguments, expected = filtered(target, source, layout=layout)
+    for _, point in zip(range(3), points(kernel.function, target), strict=False):
+        found = computed(point.candidate().schedule.mod["main"], target, *arguments)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_it_is_exact_for_the_largest_sums_there_are() -> None:
+    dot_product.register()
+    kernel, arguments, expected = filtered(HERE, largest_depth(4), extreme=True)
+    assert np.abs(expected).max() > 2**24
+    point = next(iter(points(kernel.function, HERE)))
+    np.testing.assert_array_equal(computed(point.candidate().schedule.mod["main"], HERE, *arguments), expected)
+
+
+def test_every_way_to_share_a_filtering_among_threads_gives_the_same() -> None:
+    dot_product.register()
+    kernel, arguments, expected = filtered(HERE, 64)
+    by_variant = {point.program.variant: point for point in points(kernel.function, HERE)}
+    assert {name.split()[0] for name in by_variant} >= {"rows", "channels", "repeated"}
+    for point in by_variant.values():
+        found = computed(point.candidate().schedule.mod["main"], HERE, *arguments)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_filtering_of_bytes_uses_the_instruction_for_words() -> None:
+    dot_product.register()
+    kernel = the_kernel(integer_conv(16, 32), VNNI, form=WeightForm(layout="winograd4_dot", lanes=16))
+    point = next(iter(points(kernel.function, VNNI)))
+    function = point.candidate().schedule.mod["main"].with_attr("global_symbol", "kernel")
+    compiled = tvm.compile(tvm.IRModule({"kernel": function}), target=VNNI.to_tvm())
+    assert "vpdpwssd.512" in compiled.mod.inspect_source("ll")
+    assert point.program.axes["in_c"].extent == 16
+
+
+@needs_arm
+def test_winograds_filtering_of_bytes_is_exact_on_arm(tmp_path: Path) -> None:
+    dot_product.register()
+    target = Target(cpu="cortex-a72", triple="aarch64-linux-gnu")
+    kernel, arguments, expected = filtered(target, 6)
+    function = next(iter(points(kernel.function, target))).candidate().schedule.mod["main"]
+    program = program_for_arm(function, target, tmp_path)
+    found = call_on_arm(program, *arguments, np.zeros(expected.shape, "int32"))
+    np.testing.assert_array_equal(found, expected)
 
 
 @needs_arm

@@ -11,7 +11,7 @@ from tvm import tirx
 from tests.oracle.emulated import call_on_arm, needs_arm, program_for_arm
 from tvm_prune.oracle.dot_products import available, kinds
 from tvm_prune.oracle.spaces import dot_product
-from tvm_prune.oracle.spaces.dot_sums import SUMS
+from tvm_prune.oracle.spaces.dot_sums import SUMS, WORD_SUMS
 from tvm_prune.oracle.target import Target
 
 HERE = Target.local(threads=1)
@@ -56,7 +56,7 @@ def alone(function: Any) -> Any:
 
 
 def test_every_kind_has_an_expression() -> None:
-    assert set(SUMS) == {each.kind for each in kinds()}
+    assert set(SUMS) == set(WORD_SUMS) == {each.kind for each in kinds()}
 
 
 @pytest.mark.parametrize(("kind", "lanes"), of_this_processor())
@@ -69,6 +69,46 @@ def test_an_instruction_of_this_processor_computes_what_it_is_said_to(kind: str,
             found = tvm.runtime.tensor(sums)
             compiled["kernel"](tvm.runtime.tensor(data), tvm.runtime.tensor(weights), found)
             np.testing.assert_array_equal(found.numpy(), expected(data, weights, sums))
+
+
+def word_cases(lanes: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return (data, weights, sums) of words: sums wrap around."""
+    generator = np.random.default_rng(lanes)
+    found = [
+        (np.full(2, value, "int16"), np.full((lanes, 2), weight, "int16"), np.full(lanes, total, "int32"))
+        for value in (-32768, -1, 0, 17340)
+        for weight in (-6272, 0, 32767)
+        for total in (-(2**31), 0, 2**31 - 1)
+    ]
+    for _ in range(20):
+        data, weights = generator.integers(-32768, 32768, 2), generator.integers(-32768, 32768, (lanes, 2))
+        sums = generator.integers(-(2**31), 2**31, lanes)
+        found.append((data.astype("int16"), weights.astype("int16"), sums.astype("int32")))
+    return found
+
+
+def expected_words(data: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    return np.asarray(sums.astype("int64") + weights.astype("int64") @ data.astype("int64")).astype("int32")
+
+
+@pytest.mark.parametrize(("kind", "lanes"), of_this_processor())
+def test_an_instruction_for_words_computes_what_it_is_said_to_modulo_2_to_the_32(kind: str, lanes: int) -> None:
+    dot_product.register()
+    function = alone(dot_product.implementation(kind, lanes, dot_product.WORDS))
+    done = tvm.compile(tvm.IRModule({"kernel": function}), target=HERE.to_tvm())
+    for data, weights, sums in word_cases(lanes):
+        found = tvm.runtime.tensor(sums)
+        done["kernel"](tvm.runtime.tensor(data), tvm.runtime.tensor(weights), found)
+        np.testing.assert_array_equal(found.numpy(), expected_words(data, weights, sums))
+
+
+@needs_arm
+def test_the_sums_of_words_of_arm_compute_what_they_are_said_to(tmp_path: Path) -> None:
+    dot_product.register()
+    function = alone(dot_product.implementation("smlal", 4, dot_product.WORDS))
+    program = program_for_arm(function, ARM["smlal"], tmp_path)
+    for data, weights, sums in word_cases(4):
+        np.testing.assert_array_equal(call_on_arm(program, data, weights, sums), expected_words(data, weights, sums))
 
 
 @needs_arm

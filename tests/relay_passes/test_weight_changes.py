@@ -1,5 +1,7 @@
 """Changes of weights: what they make of the numbers, and the shape that is told beforehand."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,14 +32,16 @@ def test_a_filter_in_winograds_domain_is_rounded_once() -> None:
 @given(
     channels=st.integers(1, 40),
     more=st.integers(0, 9),
-    layout=st.sampled_from(["plain", "packed", "winograd2", "winograd4"]),
+    layout=st.sampled_from(get_args(Layout)),
 )
 def test_a_form_tells_the_shape_it_makes(channels: int, more: int, layout: Layout) -> None:
     computed = channels + more
     computed += -computed % 4
     form = WeightForm(None if computed == channels else computed, layout, 0 if layout == "plain" else 4)
-    weight = np.ones((3, 3, 2, channels), "float32")
-    assert apply_changes(weight, form.changes()).shape == form.shape(weight.shape)
+    weight = np.ones((3, 3, 3, channels), "int8" if form.dot else "float32")
+    changed = apply_changes(weight, form.changes())
+    assert changed.shape == form.shape(weight.shape)
+    assert changed.dtype == form.dtype(str(weight.dtype))
 
 
 def test_forms_read_like_this() -> None:
@@ -45,6 +49,7 @@ def test_forms_read_like_this() -> None:
     assert str(WeightForm(32)) == "padded to 32 channels"
     assert str(WeightForm(None, "packed", 16)) == "packed by 16"
     assert str(WeightForm(20, "winograd4", 4)) == "padded to 20 channels, Winograd F(4x4) by 4"
+    assert str(WeightForm(None, "winograd2_dot", 8)) == "Winograd F(2x2) in dot products by 8"
 
 
 def test_only_changes_that_a_form_is_made_of_have_a_shape_beforehand() -> None:

@@ -2,8 +2,21 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from relay_passes.winograd_matrices import TILES, filter_transform, input_transform, input_vector, output_transform
+from relay_passes.winograd_matrices import (
+    INVERSE,
+    SHIFTS,
+    TILES,
+    filter_transform,
+    input_transform,
+    input_vector,
+    largest_depth,
+    output_transform,
+    whole_filter_transform,
+    whole_output_transform,
+)
 
 
 @pytest.mark.parametrize("tile", TILES)
@@ -29,3 +42,44 @@ def test_the_maps_are_linear_and_read_no_more_than_they_are_given(tile: int) -> 
 )
 def test_a_vector_of_input_channels_is_a_power_of_two_that_there_are(channels: int, lanes: int, vector: int) -> None:
     assert input_vector(channels, lanes) == vector
+
+
+def plus(factor: int, value: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Return factor * value + added modulo 2^32, as a signed number."""
+    return (factor * value.astype("int64") + added).astype("int32")
+
+
+def filtered(tile: int, images: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """Return the outputs of one tile [m, m] of images [C, m + 2, m + 2] and filters [C, 3, 3] in whole numbers."""
+    matrix = whole_filter_transform(tile)
+    weights = np.einsum("ay,cyx,bx->cab", matrix, filters, matrix)
+    data = np.stack(input_transform(tile, list(np.moveaxis(images, 1, 0))), axis=1)
+    data = np.stack(input_transform(tile, list(np.moveaxis(data, 2, 0))), axis=2)
+    assert max(np.abs(weights).max(initial=0), np.abs(data).max(initial=0)) < 2**15
+    products = (weights * data).sum(axis=0).astype("int32")  # wraps around
+    rows = np.stack(whole_output_transform(tile, list(products), plus))
+    outputs = np.stack(whole_output_transform(tile, list(rows.T), plus)).T
+    shifts = np.array(SHIFTS[tile])
+    return plus(INVERSE[tile], outputs, np.zeros_like(outputs)) >> (shifts[:, None] + shifts[None, :])
+
+
+def convolved(tile: int, images: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    windows = np.lib.stride_tricks.sliding_window_view(images, (3, 3), axis=(1, 2))
+    return np.einsum("chwyx,cyx->hw", windows[:, :tile, :tile], filters)
+
+
+@given(seed=st.integers(0, 2**32 - 1), channels=st.integers(1, 8), tile=st.sampled_from(TILES))
+def test_in_whole_numbers_a_tile_is_exactly_the_convolution(seed: int, channels: int, tile: int) -> None:
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 256, (channels, tile + 2, tile + 2))
+    filters = generator.integers(-128, 128, (channels, 3, 3))
+    np.testing.assert_array_equal(filtered(tile, images, filters), convolved(tile, images, filters))
+
+
+@pytest.mark.parametrize("sign", [-128, 127])
+def test_as_many_channels_as_are_allowed_are_told_apart_at_their_extremes(sign: int) -> None:
+    images, filters = np.full((largest_depth(4), 6, 6), 255), np.full((largest_depth(4), 3, 3), sign)
+    np.testing.assert_array_equal(filtered(4, images, filters), convolved(4, images, filters))
+    # Outputs in the first row and column lose the most bits: not many more channels and these are wrong.
+    more_images, more_filters = np.full((117, 6, 6), 255), np.full((117, 3, 3), sign)
+    assert not np.array_equal(filtered(4, more_images, more_filters), convolved(4, more_images, more_filters))

@@ -16,7 +16,6 @@ from tvm.s_tir import ScheduleError
 from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 from tvm.support.cc import create_shared
 
-from relay_passes.external_kernels import ExternalKernels
 from relay_passes.overlap_tails import OverlapTails
 from relay_passes.pipeline import executable_passes
 from relay_passes.vector_math import register_vector_math
@@ -120,8 +119,7 @@ def build_module(arguments: Any, emit: Emit) -> None:
     bound = dict(zip(main.params[int(main.attrs["num_input"]) :], values, strict=True))
     module = relax.transform.BindParams("main", bound)(module)
     with target, tvm.transform.PassContext(opt_level=3):
-        module = executable_passes()(module)
-        module = ExternalKernels(arguments["symbols"])(module)  # type: ignore[operator]  # the decorator makes it a pass
+        module = executable_passes(arguments["symbols"])(module)
         executable = relax.build(module, target=target, relax_pipeline=None)
     executable.export_library(arguments["library"], addons=list(arguments["objects"]))
 
