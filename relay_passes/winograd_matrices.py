@@ -92,7 +92,7 @@ def output_transform(tile: int, p: Sequence[Any]) -> list[Any]:
 
 def whole_filter_transform(tile: int) -> np.ndarray:
     """Return the filter's matrix in whole numbers: [tile + 2, 3], int64."""
-    return np.rint(filter_transform(tile) * np.array(_WHOLE[tile])[:, None]).astype("int64")
+    return np.asarray(np.rint(filter_transform(tile) * np.array(_WHOLE[tile])[:, None]), "int64")
 
 
 def whole_output_transform(tile: int, p: Sequence[Any], plus: Callable[[int, Any, Any], Any]) -> list[Any]:
@@ -115,7 +115,7 @@ def whole_output_transform(tile: int, p: Sequence[Any], plus: Callable[[int, Any
 
 def largest_depth(tile: int) -> int:
     """Return of how many input channels a sum is known at most: its bits and those shifted out are 32."""
-    return (2 ** (31 - 2 * max(SHIFTS[tile])) - 1) // (9 * _LARGEST_PRODUCT)
+    return ((1 << 31 - 2 * max(SHIFTS[tile])) - 1) // (9 * _LARGEST_PRODUCT)
 
 
 def input_vector(channels: int, lanes: int) -> int:

@@ -1,7 +1,7 @@
 """Integers of 32 bits that wrap around: sums and products modulo 2^32, which an addition of TVM's does not promise.
 
-TVM tells LLVM that no sum of integers of 32 bits overflows, and LLVM builds on it. Where a result is small however large
-what it was made of is, as after Winograd's filtering, it is right modulo 2^32, and nothing between needs to be small.
+TVM tells LLVM that no sum of integers of 32 bits overflows, and LLVM builds on it. After Winograd's filtering a result
+is small however large what it was made of is: right modulo 2^32, it is right.
 """
 
 import functools

@@ -46,7 +46,7 @@ def test_a_vector_of_input_channels_is_a_power_of_two_that_there_are(channels: i
 
 def plus(factor: int, value: np.ndarray, added: np.ndarray) -> np.ndarray:
     """Return factor * value + added modulo 2^32, as a signed number."""
-    return (factor * value.astype("int64") + added).astype("int32")
+    return np.asarray((factor * value.astype("int64") + added).astype("int32"))
 
 
 def filtered(tile: int, images: np.ndarray, filters: np.ndarray) -> np.ndarray:
@@ -60,12 +60,12 @@ def filtered(tile: int, images: np.ndarray, filters: np.ndarray) -> np.ndarray:
     rows = np.stack(whole_output_transform(tile, list(products), plus))
     outputs = np.stack(whole_output_transform(tile, list(rows.T), plus)).T
     shifts = np.array(SHIFTS[tile])
-    return plus(INVERSE[tile], outputs, np.zeros_like(outputs)) >> (shifts[:, None] + shifts[None, :])
+    return np.asarray(plus(INVERSE[tile], outputs, np.zeros_like(outputs)) >> (shifts[:, None] + shifts[None, :]))
 
 
 def convolved(tile: int, images: np.ndarray, filters: np.ndarray) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(images, (3, 3), axis=(1, 2))
-    return np.einsum("chwyx,cyx->hw", windows[:, :tile, :tile], filters)
+    return np.asarray(np.einsum("chwyx,cyx->hw", windows[:, :tile, :tile], filters))
 
 
 @given(seed=st.integers(0, 2**32 - 1), channels=st.integers(1, 8), tile=st.sampled_from(TILES))

@@ -14,8 +14,8 @@ class DotProduct:
     """One kind of instruction.
 
     `lanes` are the 32-bit sums that it may have, most first; `speed` is how many times as many multiply-accumulates it
-    does as an instruction for floats of the same lanes, `word_speed` the same of the one for words of 16 bits; `says` is
-    for people to read.
+    does as an instruction for floats of the same lanes, `word_speed` the same of its sister for words of 16 bits;
+    `says` is for people to read.
     """
 
     kind: str
