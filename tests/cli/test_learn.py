@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 
+import torch
+
 from tests.cli.conftest import Invoke, run_process
+from tvm_prune.compress.recipe import BaseModel, Recipe
+from tvm_prune.compress.step import PruneStep, QuantizeStep, Step
 from tvm_prune.errors import ConfigError, WeightsError
-from tvm_prune.models.load import load_model
+from tvm_prune.graph.fingerprint import fingerprint
+from tvm_prune.graph.groups import find_groups
+from tvm_prune.jobs.tune import compressed
+from tvm_prune.models.load import Model, load_model
 
 
 def test_a_trained_network_is_written_and_scores_the_same_when_evaluated(invoke: Invoke, tmp_path: Path) -> None:
@@ -23,6 +30,40 @@ def test_tables_name_model_split_and_figures(invoke: Invoke) -> None:
     assert "lenet5 on digits" in text
     assert "validation" in text
     assert "lenet.safetensors: 15 optimizer steps" in text
+
+
+def recipe_for(model: Model, path: Path, *, quantized: bool = False) -> Path:
+    """Write a recipe that takes a few channels of the first group, and rounds weights if asked."""
+    made = compressed(model)
+    group = next(group for group in find_groups(made.module, made.example_inputs) if group.prunable)
+    base = BaseModel(source=model.source, fingerprint=fingerprint(made))
+    steps: list[Step] = [PruneStep(group=group.name, width=group.width, keep=tuple(range(group.width - 2)))]
+    if quantized:
+        layer = next(name for name, part in made.module.named_modules() if isinstance(part, torch.nn.Conv2d))
+        steps.append(QuantizeStep(precision={layer: "w4"}, stored={}))
+    Recipe(base=base, steps=tuple(steps)).save(path)
+    return path
+
+
+def test_a_pruned_network_is_trained_further(invoke: Invoke, tmp_path: Path) -> None:
+    recipe = str(recipe_for(load_model("lenet5"), tmp_path / "recipe.json"))
+    first = ("train", "lenet5", "--recipe", recipe, "--epochs", "1")
+    invoke(*first, "--out", "first.safetensors")
+    again = invoke(*first, "--pruned-weights", "first.safetensors", "--out", "second.safetensors", "--json")
+    trained = json.loads(again.stdout)
+    scored = invoke("evaluate", "lenet5", "--recipe", recipe, "--weights", "second.safetensors", "--json")
+    assert json.loads(scored.stdout) == trained["test"]
+
+
+def test_weights_of_a_pruned_network_need_their_recipe(invoke: Invoke) -> None:
+    with pytest.raises(ConfigError, match=r"add --recipe RUN_DIR/recipe\.json"):
+        invoke("train", "lenet5", "--pruned-weights", "w.safetensors", "--out", "x.safetensors")
+
+
+def test_a_recipe_that_quantizes_is_not_trained_without_rounding(invoke: Invoke, tmp_path: Path) -> None:
+    recipe = str(recipe_for(load_model("lenet5"), tmp_path / "recipe.json", quantized=True))
+    with pytest.raises(ConfigError, match=r"quantizes 1 layers.*tvm-prune quantize --recipe \.\.\. --train-epochs N"):
+        invoke("train", "lenet5", "--recipe", recipe, "--out", "x.safetensors")
 
 
 def test_settings_of_training_can_be_changed_and_unknown_ones_are_named(invoke: Invoke) -> None:

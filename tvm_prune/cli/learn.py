@@ -14,9 +14,12 @@ from tvm_prune.cli.options import (
     JsonOption,
     ModelArgument,
     NumClassesOption,
+    PrunedWeightsOption,
+    RecipeOption,
     SeedOption,
     SetOption,
     WeightsOption,
+    check_pruned,
     note_random_weights,
     open_data,
     open_model,
@@ -34,6 +37,8 @@ def train(
     data_dir: DataDirOption = None,
     download: DownloadOption = False,
     weights: WeightsOption = None,
+    recipe: RecipeOption = None,
+    pruned_weights: PrunedWeightsOption = None,
     input_shape: InputShapeOption = None,
     num_classes: NumClassesOption = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training split.")] = 30,
@@ -43,13 +48,18 @@ def train(
 ) -> None:
     """Train a network and write its weights. A killed training goes on with the same command.
 
-    Every field of TrainSettings can be set, for example --set lr=0.05 --set precision=bf16.
+    Every field of TrainSettings can be set, for example --set lr=0.05 --set precision=bf16. With --recipe the pruned
+    network is trained, for longer than a run has retrained it.
 
     Example: tvm-prune train resnet20 --data cifar10 --data-dir ~/data --epochs 30 --out resnet20_cifar10.safetensors
+
+    Example: tvm-prune train resnet20 --weights resnet20_cifar10.safetensors --recipe runs/fast/recipe.json
+    --pruned-weights runs/fast/weights.safetensors --data cifar10 --data-dir ~/data --epochs 100 --out fast.safetensors
     """
-    from tvm_prune.jobs.train import train_to_file, training
+    from tvm_prune.jobs.train import pruned_start, train_to_file, training
     from tvm_prune.search.settings import parse_assignments
 
+    check_pruned(recipe, pruned_weights)
     how = training(data, epochs=epochs, seed=seed, changes=parse_assignments(settings or []))
     with Screen() as screen:
         screen.stage(f"load {data}")
@@ -63,6 +73,8 @@ def train(
             data=images,
             seed=seed,
         )
+        if recipe is not None:
+            network = pruned_start(network, recipe, weights=pruned_weights)
         trained = train_to_file(network, images, how, out=out, watcher=screen)
     if json:
         show_json(trained)

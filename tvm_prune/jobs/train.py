@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 
 from tvm_prune.codec import STRICT, decode, encode
+from tvm_prune.errors import ConfigError
+from tvm_prune.jobs.apply import load_pruned
 from tvm_prune.jobs.watcher import Silent, Watcher
 from tvm_prune.models.datasets import DataSet
 from tvm_prune.models.evaluate import Score, evaluate
@@ -16,7 +18,7 @@ from tvm_prune.models.load import Model
 from tvm_prune.models.train import Progress, TrainSettings, train
 from tvm_prune.models.weights import save_weights
 
-__all__ = ["TRAINING", "Trained", "arithmetic", "train_to_file", "training"]
+__all__ = ["TRAINING", "Trained", "arithmetic", "pruned_start", "train_to_file", "training"]
 
 # Where a training begins, by data set. The averaged weights need some thousand steps to forget the first ones.
 _SMALL = TrainSettings(epochs=30, batch_size=64, lr=0.1, warmup_fraction=0.2)
@@ -59,6 +61,20 @@ def training(
     start = replace(TRAINING.get(data, _SMALL), precision=arithmetic())
     given = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
     return decode(TrainSettings, encode(start) | given | dict(changes or {}))
+
+
+def pruned_start(model: Model, recipe: Path, *, weights: Path | None = None) -> Model:
+    """Return `model` pruned by `recipe`, with the `weights` of the pruned network if given, as what is to be trained.
+
+    Raises ConfigError for a recipe that quantizes, RecipeError, WeightsError.
+    """
+    made = load_pruned(model, recipe, weights=weights)
+    if made.rounded_layers:
+        raise ConfigError(
+            f"{recipe} quantizes {len(made.rounded_layers)} layers, and this training would not round them: give the "
+            "recipe that pruned the network, and then tvm-prune quantize --recipe ... --train-epochs N"
+        )
+    return replace(model, module=made.module)
 
 
 def train_to_file(
