@@ -33,8 +33,17 @@ class _InBlock:
     offset: int
 
 
+# Places that main has by itself.
+_GIVEN = (relax.Var, ir.GenericConst)
+
+
+def _flat(place: Any) -> list[Any]:
+    """Return the places in a tuple, and in tuples in it."""
+    return [part for item in place for part in _flat(item)] if isinstance(place, list) else [place]
+
+
 @dataclass
-class _Program:
+class _Calls:
     """What main does: calls of kernels in order, on places.
 
     A place is an expression of the graph (an input, a weight, an output) or `_InBlock`; variables bound to tuples have
@@ -53,11 +62,7 @@ class _Program:
             for binding in block.bindings:
                 if not isinstance(binding, relax.VarBinding) or not self._bind(binding):
                     return False
-        return all(not isinstance(place, _InBlock | None) for place in self._parts(function.body.body))
-
-    def _parts(self, value: Any) -> list[Any]:
-        place = self.place(value)
-        return place if isinstance(place, list) else [place]
+        return all(isinstance(place, _GIVEN) for place in _flat(self.place(function.body.body)))
 
     def place(self, value: Any) -> Any:
         """Return where a value is, None where this is not known."""
@@ -76,14 +81,16 @@ class _Program:
             self.places[var] = self.place(value)
             return self.places[var] is not None
         if isinstance(value.op, ir.GlobalVar):
-            arguments = [place for argument in value.args for place in self._parts(argument)]
+            arguments = [place for argument in value.args for place in _flat(self.place(argument))]
             self.calls.append((value.op, arguments))
-            return all(isinstance(place, _InBlock | relax.Var | ir.GenericConst) for place in arguments)
+            return all(isinstance(place, (_InBlock, *_GIVEN)) for place in arguments)
         name = value.op.name if isinstance(value.op, ir.Op) else ""
         if name == "relax.memory.alloc_storage":
-            (size,) = (int(extent) for extent in value.args[0].values)
+            (size,) = value.args[0].values
+            if not isinstance(size, tirx.IntImm):
+                return False
             self.storages[var] = self.block_bytes
-            self.block_bytes += -(-size // _ALIGNMENT) * _ALIGNMENT
+            self.block_bytes += -(-int(size) // _ALIGNMENT) * _ALIGNMENT
         elif name == "relax.memory.alloc_tensor":
             self.places[var] = _InBlock(self.storages[value.args[0]] + int(value.args[1].value))
         elif name == "relax.builtin.alloc_tensor":
@@ -91,7 +98,7 @@ class _Program:
         elif name == "relax.reshape":
             self.places[var] = self.place(value.args[0])
             # Of what the caller gets, it would have to be a tensor of its own.
-            return isinstance(self.places[var], _InBlock | ir.GenericConst)
+            return isinstance(self.places[var], _InBlock)
         else:
             return False
         return True
@@ -136,65 +143,65 @@ class OneCall:
     def transform_module(self, module: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
         """Return the module with that function in place of the kernels, or as it is."""
         main = module["main"]
-        program = _Program()
-        if not program.read(main) or any(kernel.name_hint not in self.symbols for kernel, _ in program.calls):
+        found = _Calls()
+        if not found.read(main) or any(kernel.name_hint not in self.symbols for kernel, _ in found.calls):
             return module
-        return _rebuilt(module, main, program, self.symbols)
+        return _rebuilt(module, main, found, self.symbols)
 
 
-def _rebuilt(module: ir.IRModule, main: Any, program: _Program, symbols: Mapping[str, str]) -> ir.IRModule:
-    callers = {kernel: ir.GlobalVar(f"call_{symbols[kernel.name_hint]}") for kernel, _ in program.calls}
+def _rebuilt(module: ir.IRModule, main: Any, found: _Calls, symbols: Mapping[str, str]) -> ir.IRModule:
+    by_symbol = {symbols[kernel.name_hint]: kernel for kernel, _ in found.calls}
+    caller = {symbol: ir.GlobalVar(f"call_{symbol}") for symbol in by_symbol}
+    callers = {kernel: caller[symbols[kernel.name_hint]] for kernel, _ in found.calls}
     tensors: dict[Any, tirx.Var] = {}
-    for _, places in program.calls:
+    for _, places in found.calls:
         for place in places:
             if not isinstance(place, _InBlock) and place not in tensors:
                 tensors[place] = tirx.Var(f"t{len(tensors)}", "handle")
-    functions = {callers[kernel]: _caller(symbols[kernel.name_hint], module[kernel]) for kernel in callers}
+    functions = {caller[symbol]: _caller(symbol, module[kernel]) for symbol, kernel in by_symbol.items()}
     builder = relax.BlockBuilder(ir.IRModule(functions))
-    network = builder.add_func(_sequence(program, callers, tensors), _NAME)
+    network = builder.add_func(_sequence(found, callers, tensors), _NAME)
     output = builder.get()
-    output["main"] = _calling(main, program, network, list(tensors))
+    output["main"] = _calling(main, found, network, list(tensors))
     return output.with_attrs(module.attrs) if module.attrs else output
 
 
 def _sequence(
-    program: _Program, callers: Mapping[ir.GlobalVar, ir.GlobalVar], tensors: Mapping[Any, tirx.Var]
+    found: _Calls, callers: Mapping[ir.GlobalVar, ir.GlobalVar], tensors: Mapping[Any, tirx.Var]
 ) -> tirx.PrimFunc:
     """Return the function that takes the tensors and calls kernel after kernel."""
     statements: list[Any] = []
     addresses = {}
     for place, tensor in tensors.items():
         addresses[place] = tirx.Var(f"{tensor.name}_address", "handle")
-        found = tirx.tvm_struct_get(tensor, 0, _ADDRESS, "handle")
-        statements.append(tirx.Bind(addresses[place], found))
+        statements.append(tirx.Bind(addresses[place], tirx.tvm_struct_get(tensor, 0, _ADDRESS, "handle")))
     block = tirx.Var("block", "handle")
-    size = tirx.IntImm("uint64", program.block_bytes)
-    if program.block_bytes:
+    size = tirx.IntImm("uint64", found.block_bytes)
+    if found.block_bytes:
         statements.append(tirx.Bind(block, tirx.TVMBackendAllocWorkspace(_CPU, 0, size, 0, 8)))
 
     def address(place: Any) -> Any:
         if isinstance(place, _InBlock):
-            return tirx.handle_add_byte_offset(block, tirx.IntImm("int32", place.offset))
+            return tirx.handle_add_byte_offset(block, tirx.IntImm("int64", place.offset))
         return addresses[place]
 
-    for kernel, places in program.calls:
+    for kernel, places in found.calls:
         call = ir.Call(callers[kernel], [address(place) for place in places], ret_ty=ir.PrimType("int32"))
         message = [ir.StringImm(f"the kernel {kernel.name_hint} failed")]
         statements.append(tirx.AssertStmt(call == tirx.IntImm("int32", 0), ir.StringImm("RuntimeError"), message))
-    if program.block_bytes:
+    if found.block_bytes:
         statements.append(tirx.Evaluate(tirx.call_extern("int32", "TVMBackendFreeWorkspace", _CPU, 0, block)))
     return tirx.PrimFunc(list(tensors.values()), tirx.SeqStmt(statements), attrs=_attrs(global_symbol=_NAME))
 
 
-def _calling(main: Any, program: _Program, network: ir.GlobalVar, tensors: list[Any]) -> relax.Function:
+def _calling(main: Any, found: _Calls, network: ir.GlobalVar, tensors: list[Any]) -> relax.Function:
     """Return main with its outputs' tensors made, that one call, and what it returns."""
     call = relax.Call(network, tensors, ty_args=[])
     done = relax.VarBinding(relax.Var("done", ir.TupleType([])), call)
-    result = _returned(program, main.body.body)
-    body = relax.SeqExpr([relax.BindingBlock([*program.outputs, done])], result)
+    result = _as_value(found.place(main.body.body))
+    body = relax.SeqExpr([relax.BindingBlock([*found.outputs, done])], result)
     return relax.Function(main.params, body, main.ret_ty, main.is_pure, main.attrs)
 
 
-def _returned(program: _Program, value: Any) -> Any:
-    place = program.place(value)
-    return relax.Tuple(place) if isinstance(place, list) else place
+def _as_value(place: Any) -> Any:
+    return relax.Tuple([_as_value(part) for part in place]) if isinstance(place, list) else place

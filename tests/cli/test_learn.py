@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 import torch
 
 from tests.cli.conftest import Invoke, run_process

@@ -1,6 +1,6 @@
 """A main that only calls kernels becomes one function; what it computes stays, and any other main stays as it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,27 @@ def arrays_for(module: ir.IRModule) -> list[np.ndarray]:
     return [generator.standard_normal(shape).astype("float32") for shape in shapes]
 
 
-def outputs(module: ir.IRModule, folder: Path, *, apart: bool) -> tuple[list[np.ndarray], list[str]]:
+def elsewhere(module: ir.IRModule) -> dict[str, str]:
+    """Return a symbol for each kernel."""
+    return {name: f"elsewhere_{name}" for name in kernels_of(module)}
+
+
+def outputs(
+    module: ir.IRModule, folder: Path, symbols: Mapping[str, str] | None = None
+) -> tuple[list[np.ndarray], list[str]]:
     """Return what a fused module computes, and the functions there are when it is built.
 
-    `apart` compiles the kernels elsewhere, so that one function calls them.
+    With `symbols` the kernels are compiled elsewhere, so that one function calls them.
     """
     arrays = arrays_for(module)
-    symbols = {name: f"elsewhere_{name}" for name in kernels_of(module)} if apart else None
     objects = []
-    for name, symbol in (symbols or {}).items():
+    for symbol, name in {symbol: name for name, symbol in (symbols or {}).items()}.items():
         named = tvm.IRModule({symbol: module[name].with_attr("global_symbol", symbol)})
         objects.append(str(folder / f"{symbol}.o"))
         tvm.compile(named, target=TARGET).mod.write_to_file(objects[-1])
     with TARGET, tvm.transform.PassContext(opt_level=3):
         ready = executable_passes(symbols)(module)
-        library = folder / f"whole{apart}.so"
+        library = folder / f"whole{len(objects)}.so"
         relax.build(ready, target=TARGET, relax_pipeline=None).export_library(str(library), addons=objects)
     main = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())["main"]
     made = main(*(tvm.runtime.tensor(array) for array in arrays))
@@ -99,8 +105,8 @@ GRAPHS = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_one_function_computes_what_the_virtual_machine_does(name: str, tmp_path: Path) -> None:
     module = fuse(GRAPHS[name](), TARGET)
-    expected, _ = outputs(module, tmp_path, apart=False)
-    found, functions = outputs(module, tmp_path, apart=True)
+    expected, _ = outputs(module, tmp_path)
+    found, functions = outputs(module, tmp_path, elsewhere(module))
     assert "network" in functions
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -109,7 +115,7 @@ def test_one_function_computes_what_the_virtual_machine_does(name: str, tmp_path
 def test_main_does_nothing_but_make_the_result_and_call_it() -> None:
     module = fuse(made_of(twice), TARGET)
     with TARGET, tvm.transform.PassContext(opt_level=3):
-        ready = executable_passes({name: f"elsewhere_{name}" for name in kernels_of(module)})(module)
+        ready = executable_passes(elsewhere(module))(module)
     calls = [name for name in operators(ready) if not name.startswith(("vm.", "memory.", "null"))]
     assert calls == []
     called = [
@@ -130,8 +136,29 @@ def test_a_main_that_calls_anything_else_stays_as_it_is() -> None:
 
     module = fuse(graph([data], [], body), TARGET)
     with TARGET, tvm.transform.PassContext(opt_level=3):
-        ready = executable_passes({name: f"elsewhere_{name}" for name in kernels_of(module)})(module)
+        ready = executable_passes(elsewhere(module))(module)
     assert [name.name_hint for name in ready.functions] == ["main"]
+
+
+def test_kernels_of_two_names_may_share_a_symbol(tmp_path: Path) -> None:
+    data = tensor("data", 2, 4)
+
+    def body(emit: Emit) -> Any:
+        soft = emit(relax.op.nn.softmax(emit(relax.op.nn.relu(data))))
+        return relax.op.nn.softmax(emit(relax.op.negative(soft)))
+
+    module = fuse(graph([data], [], body), TARGET)
+    symbols = {"relu": "other", "fused_softmax_tir_negative": "one", "softmax": "one"}
+    assert kernels_of(module).keys() == symbols.keys()
+    found, functions = outputs(module, tmp_path, symbols)
+    assert functions == ["call_one", "call_other", "main", "network"]
+    (array,) = arrays_for(module)
+
+    def soft(values: np.ndarray) -> np.ndarray:
+        return np.asarray(np.exp(values) / np.exp(values).sum(axis=1, keepdims=True))
+
+    # "one" is compiled from the kernel named last.
+    np.testing.assert_allclose(found[0], soft(soft(np.maximum(array, 0))), rtol=1e-6)
 
 
 def test_a_kernel_that_is_not_compiled_elsewhere_keeps_main_as_it_is() -> None:
