@@ -2,9 +2,10 @@
 
     python -m benchmarks.launch --json FILE
 
-Chains of a kernel that adds 1 to two vectors, compiled as a network's are; a kernel is the difference of two lengths,
-a call of the whole module what is left at length 0. Two vectors are two items of work for the parallel form, which runs
-on the threads that libraries are linked with (oracle/launcher.cc) and on TVM's thread pool.
+Chains of a kernel that adds 1 to two vectors; a kernel is the difference of two lengths, a call of the whole module
+what is left at length 0. Kernels are called by one function, as those of a network are (relay_passes/one_call.py), or
+by Relax's virtual machine. Two vectors are two items of work for the parallel form, which runs on the threads that
+libraries are linked with (oracle/launcher.cc) or on TVM's thread pool.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ _SHORT, _LONG = 8, 72
 _LANES = 16
 COLUMNS = {
     "kernel": "",
+    "caller": "",
     "pool": "",
     "threads": "",
     "launch_us": ".3f",
@@ -36,11 +39,26 @@ COLUMNS = {
 }
 
 
-def _chain(target: Target, library: Path, *, length: int, parallel: bool, own: bool) -> Callable[[Any], Any]:
-    """Return a module, compiled to `library`, that calls a kernel `length` times in a row.
+@dataclass(frozen=True)
+class _Kind:
+    """Who calls the kernels of a chain, and whose threads their loops run on ("" = none, they are serial)."""
 
-    Its loops are on threads of its `own`, or on TVM's.
-    """
+    caller: str
+    pool: str
+
+
+# What networks do comes first.
+_KINDS = (
+    _Kind("one function", ""),
+    _Kind("virtual machine", ""),
+    _Kind("one function", "ours"),
+    _Kind("virtual machine", "ours"),
+    _Kind("virtual machine", "TVM's"),
+)
+
+
+def _chain(target: Target, folder: Path, kind: _Kind, *, length: int) -> Callable[[Any], Any]:
+    """Return a module, compiled in `folder`, that calls a kernel `length` times in a row."""
     import tvm
     from tvm import relax, te
     from tvm.s_tir import Schedule
@@ -53,7 +71,7 @@ def _chain(target: Target, library: Path, *, length: int, parallel: bool, own: b
     schedule = Schedule(te.create_prim_func([data, result], index_dtype_override="int64"))
     rows, columns = schedule.get_loops(schedule.get_sblock("added"))
     schedule.vectorize(columns)
-    if parallel:
+    if kind.pool:
         schedule.parallel(rows)
     builder = relax.BlockBuilder()
     value = relax.Var("value", relax.TensorType(list(shape), "float32"))
@@ -64,11 +82,20 @@ def _chain(target: Target, library: Path, *, length: int, parallel: bool, own: b
                 value = builder.emit(relax.call_tir(kernel, [value], relax.TensorType(list(shape), "float32")))
             output = builder.emit_output(value)
         builder.emit_func_output(output)
+    addons = []
+    if kind.pool == "ours":
+        addons.append(str(folder / "launcher.o"))
+        compile_launcher(target, Path(addons[-1]))
+    if kind.caller == "one function":
+        alone = tvm.IRModule({"elsewhere": schedule.mod["main"].with_attr("global_symbol", "elsewhere")})
+        addons.append(str(folder / "kernel.o"))
+        with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+            tvm.compile(alone, target=target.to_tvm()).mod.write_to_file(addons[-1])
+    symbols = {"added": "elsewhere"} if kind.caller == "one function" else None
     with target.to_tvm(), tvm.transform.PassContext(opt_level=3):
-        built = relax.build(executable_passes()(builder.get()), target=target.to_tvm(), relax_pipeline=None)
-    launcher = library.with_suffix(".o")
-    compile_launcher(target, launcher)
-    built.export_library(str(library), addons=[str(launcher)] if own else None)
+        built = relax.build(executable_passes(symbols)(builder.get()), target=target.to_tvm(), relax_pipeline=None)
+    library = folder / "chain.so"
+    built.export_library(str(library), addons=addons or None)
     main: Callable[[Any], Any] = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())["main"]
     return main
 
@@ -80,14 +107,16 @@ def _block_s(run: Callable[[Any], Any], value: Any, calls: int) -> float:
     return (time.perf_counter() - begin) / calls
 
 
-def _row(target: Target, folder: Path, *, parallel: bool, own: bool, blocks: int, calls: int) -> dict[str, Any]:
+def _row(target: Target, folder: Path, kind: _Kind, *, blocks: int, calls: int) -> dict[str, Any]:
     import tvm
 
     value = tvm.runtime.tensor(np.zeros((2, _LANES), "float32"))
-    short, long = (
-        _chain(target, folder / f"{length}_{parallel}_{own}.so", length=length, parallel=parallel, own=own)
-        for length in (_SHORT, _LONG)
-    )
+    chains = []
+    for length in (_SHORT, _LONG):
+        own = folder / f"{_KINDS.index(kind)}_{length}"
+        own.mkdir()
+        chains.append(_chain(target, own, kind, length=length))
+    short, long = chains
     launches, whole = [], []
     for number in range(blocks + 1):
         short_s, long_s = _block_s(short, value, calls), _block_s(long, value, calls)
@@ -97,9 +126,10 @@ def _row(target: Target, folder: Path, *, parallel: bool, own: bool, blocks: int
         time.sleep(0.02)
     low, *_, high = statistics.quantiles(launches, n=10)
     return {
-        "kernel": "parallel" if parallel else "serial",
-        "pool": ("ours" if own else "TVM's") if parallel else "",
-        "threads": target.threads if parallel else 1,
+        "kernel": "parallel" if kind.pool else "serial",
+        "caller": kind.caller,
+        "pool": kind.pool,
+        "threads": target.threads if kind.pool else 1,
         "launch_us": statistics.median(launches),
         "launch_us_p10": low,
         "launch_us_p90": high,
@@ -117,12 +147,9 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["TVM_NUM_THREADS"] = str(arguments.threads)  # before the first launch
     target = Target.local(threads=arguments.threads)
-    kinds = ((False, True), (True, True), (True, False)) if arguments.threads > 1 else ((False, True),)
+    kinds = [kind for kind in _KINDS if arguments.threads > 1 or not kind.pool]
     with machine_lock("measuring"), tempfile.TemporaryDirectory() as folder:
-        rows = [
-            _row(target, Path(folder), parallel=parallel, own=own, blocks=arguments.blocks, calls=arguments.calls)
-            for parallel, own in kinds
-        ]
+        rows = [_row(target, Path(folder), kind, blocks=arguments.blocks, calls=arguments.calls) for kind in kinds]
     if arguments.json is not None:
         Document.of(rows).write(arguments.json)
     print(markdown_table(rows, COLUMNS))
