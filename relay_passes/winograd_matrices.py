@@ -24,7 +24,7 @@ __all__ = [
     "filter_transform",
     "input_transform",
     "input_vector",
-    "largest_depth",
+    "largest_output",
     "output_transform",
     "whole_filter_transform",
     "whole_output_transform",
@@ -52,8 +52,6 @@ _ODD = {2: 1, 4: 3}
 SHIFTS = {2: (1, 1), 4: (3, 2, 1, 1)}
 # The square of the odd number, for both directions, turned around modulo 2^32.
 INVERSE = {tile: pow(odd * odd, -1, 2**32) for tile, odd in _ODD.items()}
-# The largest product of two bytes, the weight's signed.
-_LARGEST_PRODUCT = 255 * 128
 
 
 def filter_transform(tile: int) -> np.ndarray:
@@ -113,9 +111,9 @@ def whole_output_transform(tile: int, p: Sequence[Any], plus: Callable[[int, Any
     ]
 
 
-def largest_depth(tile: int) -> int:
-    """Return of how many input channels a sum is known at most: its bits and those shifted out are 32."""
-    return ((1 << 31 - 2 * max(SHIFTS[tile])) - 1) // (9 * _LARGEST_PRODUCT)
+def largest_output(tile: int) -> int:
+    """Return the largest magnitude of a convolution that comes out right: 32 bits less those that are shifted out."""
+    return (1 << 31 - 2 * max(SHIFTS[tile])) - 1
 
 
 def input_vector(channels: int, lanes: int) -> int:

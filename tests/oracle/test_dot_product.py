@@ -10,11 +10,10 @@ from tvm import relax
 
 from relay_passes.weight_changes import apply_changes
 from relay_passes.weight_form import Layout, WeightForm
-from relay_passes.winograd_matrices import largest_depth
 from tests.oracle.emulated import call_on_arm, needs_arm, program_for_arm
 from tests.oracle.kernels import the_kernel
 from tests.relay_passes.graphs import Emit, graph
-from tvm_prune.oracle.forms import forms
+from tvm_prune.oracle.forms import fits, forms
 from tvm_prune.oracle.spaces import dot_product, points
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import anatomy_of
@@ -118,11 +117,22 @@ def test_a_convolution_of_bytes_may_be_filtered_where_words_are_multiplied_fast_
     assert filterings(Target(cpu="cortex-a72", triple="aarch64-linux-gnu")) == ["winograd4_dot"]
 
 
-def test_of_more_channels_than_32_bits_can_tell_apart_only_the_smaller_tile_is_left() -> None:
-    most = largest_depth(4)
-    assert filterings(VNNI, most) == ["winograd4_dot"]
-    assert filterings(VNNI, most + 1) == []
-    assert set(filterings(HASWELL, most + 1)) == {"winograd2_dot"}
+def test_the_smaller_tile_is_for_weights_that_the_larger_one_may_not_fit() -> None:
+    assert filterings(VNNI, 128) == ["winograd4_dot"]  # of words the smaller one's products are not fewer enough
+    assert filterings(HASWELL, 114) == ["winograd4_dot"]
+    assert filterings(HASWELL, 128) == ["winograd4_dot", "winograd2_dot"]
+
+
+def test_a_filtering_fits_weights_whose_sums_it_can_tell_apart() -> None:
+    filtering = WeightForm(layout="winograd4_dot", lanes=16)
+    weight = np.zeros((2, 128, 3, 3), "int8")
+    weight[1] = 114
+    assert fits(filtering, weight)
+    weight[1] = -115
+    assert not fits(filtering, weight)
+    assert fits(WeightForm(layout="winograd2_dot", lanes=16), weight)
+    assert fits(WeightForm(layout="dot", lanes=16), weight)
+    assert fits(WeightForm(layout="winograd4", lanes=16), weight.astype("float32"))
 
 
 def test_without_the_instruction_integers_have_no_other_form() -> None:
@@ -201,7 +211,7 @@ def test_winograds_filtering_of_bytes_is_exact(target: Target, source: int, layo
 
 def test_it_is_exact_for_the_largest_sums_there_are() -> None:
     dot_product.register()
-    kernel, arguments, expected = filtered(HERE, largest_depth(4), extreme=True)
+    kernel, arguments, expected = filtered(HERE, 114, extreme=True)
     assert np.abs(expected).max() > 2**24
     point = next(iter(points(kernel.function, HERE)))
     np.testing.assert_array_equal(computed(point.candidate().schedule.mod["main"], HERE, *arguments), expected)

@@ -12,7 +12,7 @@ from relay_passes.winograd_matrices import (
     filter_transform,
     input_transform,
     input_vector,
-    largest_depth,
+    largest_output,
     output_transform,
     whole_filter_transform,
     whole_output_transform,
@@ -76,10 +76,13 @@ def test_in_whole_numbers_a_tile_is_exactly_the_convolution(seed: int, channels:
     np.testing.assert_array_equal(filtered(tile, images, filters), convolved(tile, images, filters))
 
 
+def extreme(channels: int, sign: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.full((channels, 6, 6), 255), np.full((channels, 3, 3), sign)
+
+
 @pytest.mark.parametrize("sign", [-128, 127])
-def test_as_many_channels_as_are_allowed_are_told_apart_at_their_extremes(sign: int) -> None:
-    images, filters = np.full((largest_depth(4), 6, 6), 255), np.full((largest_depth(4), 3, 3), sign)
-    np.testing.assert_array_equal(filtered(4, images, filters), convolved(4, images, filters))
-    # Outputs in the first row and column lose the most bits: not many more channels and these are wrong.
-    more_images, more_filters = np.full((117, 6, 6), 255), np.full((117, 3, 3), sign)
-    assert not np.array_equal(filtered(4, more_images, more_filters), convolved(4, more_images, more_filters))
+def test_outputs_come_out_right_up_to_the_largest_that_32_bits_leave(sign: int) -> None:
+    channels = largest_output(4) // (9 * 255 * abs(sign))
+    np.testing.assert_array_equal(filtered(4, *extreme(channels, sign)), convolved(4, *extreme(channels, sign)))
+    wrong = filtered(4, *extreme(channels + 1, sign))
+    assert not np.array_equal(wrong, convolved(4, *extreme(channels + 1, sign)))

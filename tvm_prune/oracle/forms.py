@@ -4,13 +4,15 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from relay_passes.weight_form import Layout, WeightForm
-from relay_passes.winograd_matrices import largest_depth
+from relay_passes.winograd_matrices import largest_output
 from tvm_prune.oracle.dot_products import DotProduct
 from tvm_prune.oracle.spaces.anatomy import Anatomy
 from tvm_prune.oracle.target import Target
 
-__all__ = ["forms", "plain_pays"]
+__all__ = ["fits", "forms", "plain_pays"]
 
 # Weights in bytes from which the order of a plain filter in memory costs: smaller ones stay in the first cache.
 _PACKED_BYTES = 64 * 1024
@@ -18,6 +20,8 @@ _PACKED_BYTES = 64 * 1024
 _MANY_BYTES = 512 * 1024
 # The products of words may take so much of the time of the kernel for bytes, since transforms come on top.
 _WHOLE_PAYS = 0.75
+# Inputs are bytes without a sign, weights signed ones.
+_LARGEST_INPUT, _LARGEST_WEIGHT = 255, 128
 _DOT: Layout = "dot"
 _WINOGRAD: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
 
@@ -73,14 +77,27 @@ def _products_left(anatomy: Anatomy, tile: int) -> float:
     return math.ceil(height / tile) * math.ceil(width / tile) * (tile + 2) ** 2 / (9 * height * width)
 
 
+def fits(form: WeightForm, weight: np.ndarray) -> bool:
+    """Whether a kernel computes exactly with `weight` (output channels first) in `form`, whatever its inputs hold.
+
+    Winograd's filtering in whole numbers does as long as no output is too large.
+    """
+    if not (form.tile and form.dot):
+        return True
+    magnitudes = np.abs(weight.reshape(len(weight), -1).astype("int64")).sum(axis=1)
+    return _LARGEST_INPUT * int(magnitudes.max()) <= largest_output(form.tile)
+
+
 def _whole_winograd(anatomy: Anatomy, instruction: DotProduct) -> Iterator[Layout]:
     """Yield the layouts of Winograd's filtering in whole numbers that may be faster than bytes as they are."""
+    if not _filterable(anatomy) or anatomy.extents[-1] < 4:
+        return
     layouts: tuple[tuple[Layout, int], ...] = (("winograd4_dot", 4), ("winograd2_dot", 2))
     for layout, tile in layouts:
-        time = _products_left(anatomy, tile) * instruction.speed / instruction.word_speed if _filterable(anatomy) else 1
-        if time < _WHOLE_PAYS and 4 <= anatomy.extents[-1] <= largest_depth(tile):
+        if _products_left(anatomy, tile) * instruction.speed / instruction.word_speed < _WHOLE_PAYS:
             yield layout
-            return
+            if _LARGEST_INPUT * _LARGEST_WEIGHT * 9 * anatomy.extents[-1] <= largest_output(tile):
+                return  # it fits any weights: the smaller tile, with more products, is for those that it does not
 
 
 def _dot_forms(channels: int, widths: tuple[int, ...], layout: Layout) -> Iterator[WeightForm]:

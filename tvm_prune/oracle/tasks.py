@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from relay_passes.weight_form import PLAIN, WeightForm
-from tvm_prune.oracle.forms import forms, plain_pays
+from tvm_prune.oracle.forms import fits, forms, plain_pays
 from tvm_prune.oracle.lower import Lowered
 from tvm_prune.oracle.program import Task
 from tvm_prune.oracle.target import Target
@@ -98,12 +100,18 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
         for name, found in kernels.items()
     }
     wanted: dict[tuple[str, WeightForm], str] = {}
+    read: dict[str, list[np.ndarray]] = {}
+    for call, site in enumerate(sites):
+        if (name := placeholders[call]) is not None:
+            read.setdefault(kernels[site.kernel].key, []).append(lowered.state[name])
     for call, site in enumerate(sites):
         anatomy, name, exact = anatomies[site.kernel], placeholders[call], kernels[site.kernel]
         # A kernel of two activations may still read a bias, which is no weight with forms.
         if name is None or lowered.state[name].ndim < 2:
             continue
         for form in forms(anatomy, exact.function, target):
+            if not all(fits(form, weight) for weight in read[exact.key]):
+                continue
             if (exact.key, form) in _reformed:
                 variants[exact.key][form] = Variant(form, _reformed[exact.key, form])
             else:
