@@ -14,12 +14,15 @@ import tvm
 from tvm import ir, relax, te
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from relay_passes.bit_serial import BitWork, bit_serial_function
 from relay_passes.hoist_weights import weight_entries, with_weight_entries
 from relay_passes.weight_form import WeightForm
 from relay_passes.weighted_kernels import Window, conv2d, depthwise, matmul
 
 __all__ = ["ChooseForms"]
 
+# TVM's pattern of operators that what works on single elements is fused with behind.
+_FUSED_WITH_ELEMENTWISE = 4
 # Kernels kept; a search over a large network makes some thousand.
 _KEPT = 20_000
 _known: dict[str, Any] = {}
@@ -29,7 +32,7 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
     """Return the PrimFunc of `call` on a weight in another form, and its name; each is written only once."""
     data, plain = call.args
     # Two counts padded to the same one have data and weight of equal types: the plain weight tells them apart.
-    key = json.dumps([call.op.name, str(call.attrs), str(data.ty), str(plain.ty), str(weight.ty), str(form)])
+    key = json.dumps([call.op.name, str(call.attrs), str(data.ty), str(plain.ty), str(weight.ty), repr(form)])
     name: str = "winograd" if form.tile else "padded" if form.layout == "plain" else form.layout
     name = "dot_winograd" if form.tile and form.dot else name
     channels = int(plain.ty.shape.values[-1])
@@ -43,6 +46,11 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
         source, factor = (
             te.placeholder([int(extent) for extent in var.ty.shape.values], var.ty.dtype) for var in (data, weight)
         )
+        if form.planes is not None:
+            # Packing bytes by vectors is nothing that TVM knows to be fused with what follows.
+            made = bit_serial_function(_bit_work(call, form, channels))
+            _known[key] = made.with_attr("op_pattern", _FUSED_WITH_ELEMENTWISE)
+            return _known[key], name
         if call.op.name == "relax.matmul":
             result = matmul(source, factor, form, channels)
         else:
@@ -55,6 +63,29 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
         function = te.create_prim_func([source, factor, result], index_dtype_override="int64")
         _known[key] = function.without_attr("global_symbol")
     return _known[key], name
+
+
+def _bit_work(call: relax.Call, form: WeightForm, channels: int) -> BitWork:
+    """Return a convolution of stride 1 in the planes of `form`; its border, if it has one, is zeros."""
+    data, weight = call.args
+    planes = form.planes
+    assert planes is not None
+    batch, height, width, depth = (int(extent) for extent in data.ty.shape.values)
+    rows, columns, *_ = (int(extent) for extent in weight.ty.shape.values)
+    top, left, bottom, right = (int(wide) for wide in call.attrs.padding)
+    return BitWork(
+        image=(batch, height, width, depth),
+        out_channels=channels,
+        kernel=(rows, columns),
+        stride=1,
+        padding=(top, left, bottom, right),
+        zero=0,
+        w_bits=planes.w_bits,
+        a_bits=planes.a_bits,
+        word=planes.word,
+        lanes=form.lanes,
+        table=planes.table,
+    )
 
 
 @mutator

@@ -33,11 +33,12 @@ _MOVING = ("nn.max_pool2d", "reshape", "permute_dims", "flatten", "squeeze", "ex
 
 @dataclass(frozen=True)
 class _Stored:
-    """A float value that is in memory as integers `var`."""
+    """A float value that is in memory as integers `var`, none larger than `most`."""
 
     var: relax.Var
     scale: float
     zero: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         self._made: dict[IntegerArray, relax.Var] = {}
         self.arrays: dict[str, IntegerArray] = {}
         self.params: list[relax.Var] = []
+        self.most: dict[str, int] = {}
 
     # --- what a value means -------------------------------------------------------------------------------------------
 
@@ -166,6 +168,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         if weight not in self._weights or (name == "matmul" and not _is_linear(source, view)):
             return None
         integers = self._weights[weight]
+        self.most[weight.name] = max(source.most, self.most.get(weight.name, 0))
         if integers.name not in self.arrays:
             self.arrays[integers.name] = self._of("weight", weight.name)
             self.params.append(integers)
@@ -259,7 +262,7 @@ class _Integers(PyExprMutator):  # type: ignore[misc]  # to mypy, what tvm has i
         raised = self._emit(relax.op.add(clipped, _number(zero + 0.5, clipped)))
         integers = self._emit(relax.op.astype(raised, STORED))
         flat = isinstance(meaning, _Sum) and meaning.flat
-        return _Stored(self._flattened(integers) if flat else integers, scale, zero)
+        return _Stored(self._flattened(integers) if flat else integers, scale, zero, math.floor(high + zero + 0.5))
 
     def _flattened(self, value: relax.Var) -> relax.Var:
         return self._emit(relax.op.reshape(value, _extents(value)[:2]))
@@ -307,11 +310,13 @@ class IntegerGraph:
 
     To be applied to an imported graph, whose weights are the parameters after the inputs. `arrays` then says how the
     new parameters follow from the float ones, by name; a parameter that is not there is a float one of that name.
+    `most` is the largest integer that each weight is multiplied by.
     """
 
     def __init__(self, formats: Mapping[str, WeightFormat]) -> None:
         self.formats = dict(formats)
         self.arrays: dict[str, IntegerArray] = {}
+        self.most: dict[str, int] = {}
 
     def transform_module(self, module: ir.IRModule, _context: tvm.transform.PassContext) -> ir.IRModule:
         """Return `module` in integers."""
@@ -326,7 +331,7 @@ class IntegerGraph:
         biases = frozenset(var for var in given if len(var.ty.shape.values) == 1)
         visitor = _Integers(module, integers, self.formats, biases)
         body = visitor.visit_expr(main.body)
-        self.arrays = visitor.arrays
+        self.arrays, self.most = visitor.arrays, visitor.most
         inputs = list(main.params[:count])
         everything = relax.Function([*main.params, *visitor.params], body, main.ret_ty, main.is_pure, main.attrs)
         # Reshaped biases and transposed weights of which only the integer ones are read now.

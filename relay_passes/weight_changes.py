@@ -10,6 +10,7 @@ A change is a list [kind, argument], so that it can be written down in JSON:
     pack_last  lanes: [..., O] becomes [O / lanes, ..., lanes], so that a vector of outputs is one stream of memory
     pack_dot   lanes: [..., I, O] becomes [O / lanes, ..., I / 4, lanes, 4], I filled up with zeros to a multiple of 4
     pack_dot_words  the same of elements of 16 bits, two beside each other: [O / lanes, ..., I / 2, lanes, 2]
+    pack_planes  [bits, word, lanes]: integers [..., I, O] of few bits as planes, `relay_passes/bit_planes.py`
     winograd   outputs of a tile, m: [3, 3, I, O] becomes [m + 2, m + 2, I, O], the filter as `relay_passes/winograd.py`
                multiplies by it
     whole_winograd  the same of integers, in whole numbers: int16
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from relay_passes.bit_planes import packed_planes
 from relay_passes.winograd_matrices import filter_transform, whole_filter_transform
 
 __all__ = ["Change", "apply_changes", "changed_shape"]
@@ -51,6 +53,8 @@ def apply_changes(array: np.ndarray, changes: list[Change]) -> np.ndarray:
             tiles = array.shape[-1] // argument
             split = np.pad(array, missing).reshape(*array.shape[:-2], depth, beside, tiles, argument)
             array = np.moveaxis(split, (-2, -3), (0, -1))
+        elif kind == "pack_planes":
+            array = packed_planes(array, *argument)
         elif kind == "winograd":
             # Rounded once, after both products.
             matrix = filter_transform(argument)
@@ -75,6 +79,9 @@ def changed_shape(shape: tuple[int, ...], changes: list[Change]) -> tuple[int, .
         elif kind in _DOT_DEPTH:
             beside = _DOT_DEPTH[kind]
             shape = (shape[-1] // argument, *shape[:-2], -(-shape[-2] // beside), argument, beside)
+        elif kind == "pack_planes":
+            bits, word, lanes = argument
+            shape = (shape[-1] // lanes, *shape[:-2], -(-shape[-2] // word), bits, lanes)
         elif kind in ("winograd", "whole_winograd"):
             shape = (argument + 2, argument + 2, *shape[2:])
         else:

@@ -5,9 +5,22 @@ from typing import Literal
 
 from relay_passes.weight_changes import Change, changed_shape
 
-__all__ = ["PLAIN", "Layout", "WeightForm"]
+__all__ = ["PLAIN", "Layout", "Planes", "WeightForm"]
 
-Layout = Literal["plain", "packed", "winograd2", "winograd4", "dot", "winograd2_dot", "winograd4_dot"]
+Layout = Literal["plain", "packed", "winograd2", "winograd4", "dot", "winograd2_dot", "winograd4_dot", "planes"]
+
+
+@dataclass(frozen=True)
+class Planes:
+    """How operands of few bits are split: bits of weights and activations, bits of a word.
+
+    `table` says that the lowest bits of activations are read by a table (relay_passes/bit_serial.py).
+    """
+
+    w_bits: int
+    a_bits: int
+    word: int
+    table: bool
 
 
 @dataclass(frozen=True)
@@ -24,11 +37,13 @@ class WeightForm:
                     instructions for dot products of bytes take them; inputs are filled up with zeros
         winograd2_dot, winograd4_dot  the filter of F(2x2, 3x3) / F(4x4, 3x3) in whole numbers of 16 bits, of which
                     instructions for dot products take two
+        planes      of integers of few bits: a word for each plane of bits, as `planes` says
     """
 
     channels: int | None = None
     layout: Layout = "plain"
     lanes: int = 0
+    planes: Planes | None = None
 
     @property
     def tile(self) -> int:
@@ -42,10 +57,14 @@ class WeightForm:
 
     def dtype(self, plain: str) -> str:
         """Return the type of the elements of a weight whose plain form has `plain`."""
+        if self.planes is not None:
+            return f"uint{self.planes.word}"
         return "int16" if self.tile and self.dot else plain
 
     def changes(self) -> list[Change]:
         """Return how a weight gets this form."""
+        if self.planes is not None:
+            return [["pack_planes", [self.planes.w_bits, self.planes.word, self.lanes]]]
         found: list[Change] = []
         if self.channels is not None:
             found.append(["pad_last", self.channels])
@@ -63,6 +82,9 @@ class WeightForm:
 
     def __str__(self) -> str:
         """Return a few words, such as ``padded to 32 channels, packed by 16``; empty for the plain form."""
+        if self.planes is not None:
+            bits = f"{self.planes.w_bits}x{self.planes.a_bits}"
+            return f"planes of {bits} bits in words of {self.planes.word} by {self.lanes}"
         words = []
         if self.channels is not None:
             words.append(f"padded to {self.channels} channels")

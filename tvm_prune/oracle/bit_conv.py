@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from relay_passes.bit_planes import packed_planes
 from tvm_prune.codec import STRICT
 from tvm_prune.errors import ConfigError, QuantizationError
 
@@ -128,13 +129,8 @@ def pack_weights(weights: np.ndarray, conv: BitConv, form: WordForm) -> np.ndarr
     if np.abs(weights.astype(int)).max() > most or (conv.w_bits == 1 and not weights.all()):
         allowed = "-1 and +1" if conv.w_bits == 1 else f"-{most}..{most}"
         raise QuantizationError(f"weights of {conv.w_bits} bits are {allowed}; found {weights.min()}..{weights.max()}")
-    tiles, *_, words, planes, lanes = form.weight_shape(conv)
-    integers = (weights > 0).astype("uint8") if conv.w_bits == 1 else weights.astype("int8").view("uint8")
-    bits = integers[..., None] >> np.arange(planes, dtype="uint8") & 1  # [ky, kx, I, O, planes]
-    bits = np.pad(bits, [(0, 0), (0, 0), (0, words * form.bits - conv.in_channels), (0, 0), (0, 0)])
-    bits = bits.reshape(*conv.kernel, words, form.bits, tiles, lanes, planes)
-    bits = np.ascontiguousarray(bits.transpose(4, 0, 1, 2, 6, 5, 3))
-    return np.packbits(bits, axis=-1, bitorder="little").view(f"<u{form.bits // 8}")[..., 0]
+    form.weight_shape(conv)  # refuses lanes that do not divide the channels
+    return packed_planes(weights, conv.w_bits, form.bits, form.lanes)
 
 
 def unpack_weights(packed: np.ndarray, conv: BitConv, form: WordForm) -> np.ndarray:

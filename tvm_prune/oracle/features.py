@@ -79,7 +79,8 @@ def work_s(shape: KernelShape, target: Target) -> float:
     moved = shape.data_bytes + shape.weight_bytes + shape.result_bytes + shape.other_bytes
     speed = _LANE_MACS_PER_S * _lanes(shape.anatomy, target) * target.threads
     if shape.anatomy.dot and target.dot_product is not None:
-        speed *= target.dot_product.speed
+        known = target.dot_product
+        speed *= known.word_speed if shape.anatomy.kind == "winograd" else known.speed
     return _LAUNCH_S + shape.macs / speed + moved / _BYTES_PER_S
 
 

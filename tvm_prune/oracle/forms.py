@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from relay_passes.weight_form import Layout, WeightForm
+from relay_passes.weight_form import Layout, Planes, WeightForm
 from relay_passes.winograd_matrices import largest_output
 from tvm_prune.oracle.dot_products import DotProduct
 from tvm_prune.oracle.spaces.anatomy import Anatomy
+from tvm_prune.oracle.spaces.candidate import divisors
 from tvm_prune.oracle.target import Target
 
-__all__ = ["fits", "forms", "plain_pays"]
+__all__ = ["fits", "forms", "lowest_by_table", "plain_pays", "word_sizes"]
 
 # Weights in bytes from which the order of a plain filter in memory costs: smaller ones stay in the first cache.
 _PACKED_BYTES = 64 * 1024
@@ -23,11 +24,18 @@ _WHOLE_PAYS = 0.75
 # Inputs are bytes without a sign, weights signed ones.
 _LARGEST_INPUT, _LARGEST_WEIGHT = 255, 128
 _DOT: Layout = "dot"
+# Populations of all words of a window are counted in a lane as wide as a word.
+_MOST_COUNTED = {16: 2**16 - 1, 32: 2**32 - 1, 64: 2**64 - 1}
+# Pairs of planes that bytes can be slower than (search/bit_verdict.py).
+_MOST_PLANE_PAIRS = 4
 _WINOGRAD: tuple[tuple[Layout, int], ...] = (("winograd4", 4), ("winograd2", 2))
 
 
-def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightForm]:
-    """Yield the forms other than the plain one that the weight of a kernel may take on `target`."""
+def forms(anatomy: Anatomy, function: Any, target: Target, bits: tuple[int, int] | None = None) -> Iterator[WeightForm]:
+    """Yield the forms other than the plain one that the weight of a kernel may take on `target`.
+
+    `bits` are those that integer weights and activations have, if they are few.
+    """
     if anatomy.kind not in ("conv2d", "depthwise", "dense"):
         return
     channels, lanes = anatomy.channels, target.lanes
@@ -37,6 +45,8 @@ def forms(anatomy: Anatomy, function: Any, target: Target) -> Iterator[WeightFor
         if anatomy.kind == "conv2d" and target.dot_product is not None:
             for layout in (_DOT, *_whole_winograd(anatomy, target.dot_product)):
                 yield from _dot_forms(channels, target.dot_product.lanes, layout)
+        if anatomy.kind == "conv2d" and anatomy.adjacent and bits is not None:
+            yield from _plane_forms(anatomy, target, *bits)
         return
     for count in counts[1:]:
         yield WeightForm(channels=count)
@@ -108,6 +118,34 @@ def _dot_forms(channels: int, widths: tuple[int, ...], layout: Layout) -> Iterat
         if not least or computed < least:
             least = computed
             yield WeightForm(None if computed == channels else computed, layout, lanes)
+
+
+def _plane_forms(anatomy: Anatomy, target: Target, w_bits: int, a_bits: int) -> Iterator[WeightForm]:
+    """Yield the forms of planes, where there are few enough pairs of them to be faster than bytes."""
+    if w_bits * a_bits > _MOST_PLANE_PAIRS:
+        return
+    rows, columns, depth = anatomy.extents[-3:]
+    for word, lanes in word_sizes(depth, rows * columns * depth, anatomy.channels, target):
+        planes = Planes(w_bits, a_bits, word, lowest_by_table(target))
+        yield WeightForm(layout="planes", lanes=lanes, planes=planes)
+
+
+def word_sizes(in_channels: int, depth: int, out_channels: int, target: Target) -> Iterator[tuple[int, int]]:
+    """Yield words of 16, 32 and 64 bits that leave few of their bits empty, each by as many channels as fill a vector.
+
+    Which is fastest depends on how a processor counts ones (in words of any size with AVX-512's VPOPCNTDQ and BITALG,
+    by a table of half bytes with AVX2), on the channels, and on the conversion of the counts; it is measured. `depth`
+    are the products of a sum.
+    """
+    filled = {bits: -(-in_channels // bits) * bits for bits in _MOST_COUNTED}
+    for bits, most in _MOST_COUNTED.items():
+        if depth <= most and filled[bits] <= 2 * min(filled.values()):
+            yield bits, divisors(out_channels, at_most=target.vector_bits // bits)[-1]
+
+
+def lowest_by_table(target: Target) -> bool:
+    """Whether the lowest bits of bytes are read by a table, which LLVM's mistake with AVX-512BW asks for."""
+    return target.architecture == "x86_64" and target.has_feature("avx512bw")
 
 
 def plain_pays(anatomy: Anatomy, target: Target) -> bool:

@@ -48,7 +48,8 @@ class Lowered:
 
     `graph` is the channels-last Relax module with named weights, `placeholders` maps a weight's name there to the
     layer that owns it, `owners` to the tensor's dotted path in the folded module, `state` holds the weights (numpy,
-    layout of torch) by that name, `inputs` the example inputs (numpy).
+    layout of torch) by that name, `inputs` the example inputs (numpy). `bits` holds, of weights that are read as
+    integers, their bits and those of what is multiplied by them.
     """
 
     graph: Any
@@ -56,6 +57,7 @@ class Lowered:
     owners: dict[str, str]
     state: dict[str, np.ndarray] = field(repr=False)
     inputs: tuple[np.ndarray, ...] = field(repr=False)
+    bits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -114,14 +116,16 @@ def lower(model: CompressedModel) -> Lowered:
         for name, owner in owners.items()
         if owner.rpartition(".")[0] in layer_of and owner.rpartition(".")[2] in ("weight", "bias")
     }
+    bits: dict[str, tuple[int, int]] = {}
     if integers:
-        detached, state = _in_integers(detached, state, placeholders, model)
+        detached, state, bits = _in_integers(detached, state, placeholders, model)
     lowered = Lowered(
         graph=graph_passes()(detached),
         placeholders=placeholders,
         owners={name: owners[name] for name in state if name in owners},
         state=state,
         inputs=_arrays(model),
+        bits=bits,
     )
     _check_links(lowered, layer_of)
     return lowered
@@ -138,8 +142,8 @@ def _rounded(module: nn.Module, model: CompressedModel, layers: Collection[str])
 
 def _in_integers(
     graph: Any, state: dict[str, np.ndarray], placeholders: Mapping[str, str], model: CompressedModel
-) -> tuple[Any, dict[str, np.ndarray]]:
-    """Return the graph with the integer layers in integers, and the state with the arrays that these read.
+) -> tuple[Any, dict[str, np.ndarray], dict[str, tuple[int, int]]]:
+    """Return the graph with the integer layers in integers, the state with the arrays that these read, and the bits.
 
     Raises QuantizationError naming layers that cannot be in integers where they are called, or whose sums may overflow.
     """
@@ -165,7 +169,8 @@ def _in_integers(
         )
     known = {**state, **scales}
     _check_sums(passed.arrays, known, placeholders)
-    return graph, {**state, **{name: integer_array(made, known) for name, made in passed.arrays.items()}}
+    bits = {name: (formats[name].bits, most.bit_length()) for name, most in passed.most.items()}
+    return graph, {**state, **{name: integer_array(made, known) for name, made in passed.arrays.items()}}, bits
 
 
 def lower_alike(model: CompressedModel, known: Lowered) -> Lowered | None:

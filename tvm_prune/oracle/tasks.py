@@ -1,11 +1,9 @@
 """Tasks of a lowered model: distinct kernels, the variants that may stand in for each, and the layers they compute."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from relay_passes.weight_form import PLAIN, WeightForm
 from tvm_prune.oracle.forms import fits, forms, plain_pays
@@ -100,17 +98,17 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
         for name, found in kernels.items()
     }
     wanted: dict[tuple[str, WeightForm], str] = {}
-    read: dict[str, list[np.ndarray]] = {}
+    read: dict[str, list[str]] = {}
     for call, site in enumerate(sites):
         if (name := placeholders[call]) is not None:
-            read.setdefault(kernels[site.kernel].key, []).append(lowered.state[name])
+            read.setdefault(kernels[site.kernel].key, []).append(name)
     for call, site in enumerate(sites):
         anatomy, name, exact = anatomies[site.kernel], placeholders[call], kernels[site.kernel]
         # A kernel of two activations may still read a bias, which is no weight with forms.
         if name is None or lowered.state[name].ndim < 2:
             continue
-        for form in forms(anatomy, exact.function, target):
-            if not all(fits(form, weight) for weight in read[exact.key]):
+        for form in forms(anatomy, exact.function, target, _bits(lowered, read[exact.key])):
+            if not all(fits(form, lowered.state[other]) for other in read[exact.key]):
                 continue
             if (exact.key, form) in _reformed:
                 variants[exact.key][form] = Variant(form, _reformed[exact.key, form])
@@ -157,6 +155,14 @@ def task_graph(lowered: Lowered, target: Target) -> TaskGraph:
         calls=tuple(kernels[site.kernel].key for site in sites),
         weight_names={key: tuple(names) for key, names in weights.items()},
     )
+
+
+def _bits(lowered: Lowered, weights: Sequence[str]) -> tuple[int, int] | None:
+    """Return the most bits of any of these weights and of what is multiplied by it, None where one is not known."""
+    known = [lowered.bits.get(name) for name in weights]
+    if None in known:
+        return None
+    return max(bits[0] for bits in known if bits), max(bits[1] for bits in known if bits)
 
 
 _anatomies: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """Program space of packing alone, of kernels that do nothing else: it says what part of a convolution packing is.
 
-Whether a bit is set in each byte of a vector is one word of a plane (oracle/bit_serial_kernel.py): what is left to
+Whether a bit is set in each byte of a vector is one word of a plane (relay_passes/bit_serial.py): what is left to
 choose is whether one thread packs or all do.
 """
 

@@ -35,12 +35,14 @@ from tvm_prune.oracle.target import Target
 __all__ = ["KINDS", "NAME", "VERSION", "points"]
 
 NAME = "bit_serial"
-VERSION = 2
+VERSION = 3
 KINDS = ("bit_serial",)
 
 # Word operations under which one thread can win: a parallel loop costs a quarter of a microsecond (launcher.cc).
 _SERIAL_OPERATIONS = 50_000
 _MOST_COLUMNS = 16
+# Stages behind the anchor that look at the activations again.
+_WINDOWS = ("activation_sum", "window_sum")
 # Points that are expected to take so many times the best one's time are not tried.
 _WORTH_TRYING = 1.6
 
@@ -164,6 +166,9 @@ def _schedule(function: Any, anatomy: Anatomy, extents: _Extents, target: Target
 
     schedule = Schedule(function)
     products, sums = schedule.get_sblock(anatomy.anchor), schedule.get_sblock(anatomy.after[0])
+    for name in anatomy.after[1:-1]:
+        if name not in _WINDOWS:
+            schedule.compute_inline(schedule.get_sblock(name))
     out = schedule.get_sblock(anatomy.after[-1])
     if len(anatomy.after) == 1:
         out = schedule.cache_write(sums, 0, "local")
@@ -196,7 +201,7 @@ def _schedule(function: Any, anatomy: Anatomy, extents: _Extents, target: Target
     schedule.vectorize(out_lane)
     own = outer if choice.packing == "shared" else None
     # The last of the stages first: what it reads is made where it is.
-    for name in reversed([*anatomy.before, *anatomy.after[1:-1]]):
+    for name in reversed([*anatomy.before, *(name for name in anatomy.after if name in _WINDOWS)]):
         _prepare(schedule, name, own, target)
     if choice.share != "serial":
         schedule.parallel(outer)
