@@ -19,6 +19,7 @@ from tvm_prune.oracle.lower import lower
 from tvm_prune.oracle.spaces import points
 from tvm_prune.oracle.target import Target
 from tvm_prune.oracle.tasks import anatomy_of, task_graph
+from tvm_prune.oracle.tuner import Group
 
 TWO = Target(threads=2, vector_bits=128)
 
@@ -109,6 +110,19 @@ def test_tasks_of_few_bits_have_variants_in_planes_and_others_none() -> None:
     found = variants_in_planes(low("w2a2"))
     assert found == {"first": 0, "second": 3, "third": 3, "last": 0}
     assert set(variants_in_planes(low("int8")).values()) == {0}
+
+
+def test_a_task_is_tuned_by_itself_where_it_has_other_variants_in_planes() -> None:
+    groups = []
+    for scheme in ("w2a2", "w1a2", "int8"):
+        graph = task_graph(lower(low(scheme)), TWO)
+        (task,) = [task for task in graph.tasks if task.layers == ("second",)]
+        groups.append(Group(tuple(variant.kernel for variant in graph.variants[task.hash])))
+    two, one, eight = groups
+    # In bytes the first two are the same, and nothing but the epilogue tells them from the third.
+    assert two.kernels[0].key == one.kernels[0].key
+    assert two.bodies[0] == eight.bodies[0]
+    assert len({group.key for group in groups}) == len({group.bodies for group in groups}) == 3
 
 
 def outputs(model: CompressedModel, planes: dict[str, WeightForm]) -> Any:

@@ -43,5 +43,5 @@ def test_a_group_of_which_nothing_works_is_a_failure(oracle: CompilerOracle, mon
     failure = Failure(stage="build", message="refused")
     monkeypatch.setattr(oracle.records, "best", lambda key: None)
     monkeypatch.setattr(oracle.tuner, "tune", lambda models: None)
-    monkeypatch.setitem(oracle.tuner.failures, wanted[0].key, failure)
+    monkeypatch.setitem(oracle.tuner.failures, wanted[0].kernels[0].key, failure)
     assert oracle.fastest(wanted) == [failure, Failure(stage="build", message="no program of it works")]

@@ -273,7 +273,8 @@ class CompilerOracle:
         for group in groups:
             known = [(kernel, self.records.best(kernel.key)) for kernel in group.kernels]
             working = [(kernel, record) for kernel, record in known if record is not None]
-            failure = self.tuner.failures.get(group.key, Failure(stage="build", message="no program of it works"))
+            unknown = Failure(stage="build", message="no program of it works")
+            failure = self.tuner.failures.get(group.kernels[0].key, unknown)
             found.append(min(working, key=lambda item: item[1].program.latency_s, default=failure))
         return found
 

@@ -165,7 +165,7 @@ class Records:
         return sorted((program for program, _ in self._known.get(key, {}).values()), key=lambda item: item.latency_s)
 
     def settled(self, key: str) -> int:
-        """Return up to how many trials a kernel the task whose plain kernel is `key` is tuned to the end; 0 = not."""
+        """Return up to how many trials a kernel the task of that `key` is tuned to the end; 0 = not."""
         return self._settled.get(f"{key} {self._purpose}", 0)
 
     def settle(self, key: str, trials: int) -> None:

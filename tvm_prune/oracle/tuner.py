@@ -6,8 +6,10 @@ take over the fastest programs, and what is fast for one channel count is tried 
 is on record and not tried again; the fastest programs of a task are timed beside each other in the end.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from tvm_prune.oracle.contest import close_kernels, contestants
@@ -37,10 +39,16 @@ class Group:
     weight: int = 1
     hopeless: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """The key of the plain kernel."""
-        return self.kernels[0].key
+        """The key of the plain kernel, and what tells kernels beside it from others that may stand in for it."""
+        plain, *others = (kernel.key for kernel in self.kernels)
+        return f"{plain}+{hashlib.sha256(' '.join(others).encode()).hexdigest()[:12]}" if others else plain
+
+    @cached_property
+    def bodies(self) -> tuple[Any, ...]:
+        """What the kernels share with those of other groups, whose epilogues alone are others."""
+        return tuple(body_of(kernel) for kernel in self.kernels)
 
     @property
     def hopeful(self) -> list[Kernel]:
@@ -57,7 +65,7 @@ class Tuner:
         self._trials = trials
         self._spaces: dict[str, tuple[Program, ...]] = {}
         self._relatives = Relatives(records, self._points)
-        # Groups whose kernels went through the waves, by the body of the plain one.
+        # Groups whose kernels went through the waves, by their bodies.
         self._leaders: dict[Any, Group] = {}
         # Kernels tried in this call.
         self._touched: set[str] = set()
@@ -138,11 +146,10 @@ class Tuner:
     def _elect(self, groups: Sequence[Group]) -> list[Group]:
         """Choose the leader of every body, the one with most trials; return the groups that follow one."""
         for group in groups:
-            body = body_of(group.kernels[0])
-            leader = self._leaders.get(body)
+            leader = self._leaders.get(group.bodies)
             if leader is None or self._depth(group) > self._depth(leader):
-                self._leaders[body] = group
-        return [group for group in groups if self._leaders[body_of(group.kernels[0])].key != group.key]
+                self._leaders[group.bodies] = group
+        return [group for group in groups if self._leaders[group.bodies].key != group.key]
 
     def _depth(self, group: Group) -> int:
         return sum(len(self.records.series(kernel.key)) for kernel in group.kernels)
@@ -177,7 +184,7 @@ class Tuner:
 
     def _takes_s(self, group: Group) -> float:
         """Return the seconds of all calls of a task as far as is known; a follower's are its leader's until then."""
-        for known in (group, self._leaders[body_of(group.kernels[0])]):
+        for known in (group, self._leaders[group.bodies]):
             seconds = [min(series) for kernel in known.kernels if (series := self.records.series(kernel.key))]
             if seconds:
                 return group.weight * min(seconds)
@@ -260,7 +267,7 @@ class Tuner:
         batches: list[list[Order]] = []
         for group in groups:
             batches.append([])
-            leader = self._leaders[body_of(group.kernels[0])]
+            leader = self._leaders[group.bodies]
             alike = {body_of(kernel): kernel for kernel in group.kernels}
             best = {kernel.key: min(series) for kernel in leader.kernels if (series := self.records.series(kernel.key))}
             for led in leader.kernels:
