@@ -169,7 +169,7 @@ def _in_integers(
         )
     known = {**state, **scales}
     _check_sums(passed.arrays, known, placeholders)
-    bits = {name: (formats[name].bits, most.bit_length()) for name, most in passed.most.items()}
+    bits = {name: (formats[name].bits, max(1, most.bit_length())) for name, most in passed.most.items()}
     return graph, {**state, **{name: integer_array(made, known) for name, made in passed.arrays.items()}}, bits
 
 
