@@ -66,7 +66,7 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
 
 
 def _bit_work(call: relax.Call, form: WeightForm, channels: int) -> BitWork:
-    """Return a convolution of stride 1 in the planes of `form`; its border, if it has one, is zeros."""
+    """Return a convolution of square strides in the planes of `form`; its border, if it has one, is zeros."""
     data, weight = call.args
     planes = form.planes
     assert planes is not None
@@ -77,7 +77,7 @@ def _bit_work(call: relax.Call, form: WeightForm, channels: int) -> BitWork:
         image=(batch, height, width, depth),
         out_channels=channels,
         kernel=(rows, columns),
-        stride=1,
+        stride=int(call.attrs.strides[0]),
         padding=(top, left, bottom, right),
         zero=0,
         w_bits=planes.w_bits,

@@ -44,15 +44,15 @@ def test_planes_are_offered_where_few_pairs_of_them_are_multiplied() -> None:
     assert offered((2, 3)) == []
     assert offered((8, 8)) == []
     assert offered(None) == []
-    assert offered((1, 1), stride=2) == []
+    assert offered((1, 1), stride=2) == offered((1, 1))
     assert offered((1, 1), target=WITHOUT) != []  # without a dot product instruction as well
 
 
 @pytest.mark.parametrize(("w_bits", "a_bits"), [(1, 1), (1, 2), (2, 2), (2, 1)])
-@pytest.mark.parametrize("word", [16, 64])
-def test_a_kernel_in_planes_computes_what_the_plain_one_does(w_bits: int, a_bits: int, word: int) -> None:
+@pytest.mark.parametrize(("word", "stride"), [(16, 1), (64, 1), (32, 2)])
+def test_a_kernel_in_planes_computes_what_the_plain_one_does(w_bits: int, a_bits: int, word: int, stride: int) -> None:
     generator = np.random.default_rng(0)
-    graph = integer_conv(20, 32)
+    graph = integer_conv(20, 32, stride=stride)
     data = generator.integers(0, 2**a_bits, (1, 8, 8, 20)).astype("uint8")
     weight = generator.choice([-1, 1] if w_bits == 1 else [-1, 0, 1], (3, 3, 20, 32)).astype("int8")
     offset = generator.integers(-99, 99, (1, 1, 1, 32)).astype("int32")

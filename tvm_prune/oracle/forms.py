@@ -45,7 +45,7 @@ def forms(anatomy: Anatomy, function: Any, target: Target, bits: tuple[int, int]
         if anatomy.kind == "conv2d" and target.dot_product is not None:
             for layout in (_DOT, *_whole_winograd(anatomy, target.dot_product)):
                 yield from _dot_forms(channels, target.dot_product.lanes, layout)
-        if anatomy.kind == "conv2d" and anatomy.adjacent and bits is not None:
+        if anatomy.kind == "conv2d" and anatomy.square and bits is not None:
             yield from _plane_forms(anatomy, target, *bits)
         return
     for count in counts[1:]:

@@ -27,6 +27,8 @@ _CHANNEL_LOOP = {"winograd": 4, "bit_serial": 5}
 _PLAIN = ("conv2d_nhwc", "group_conv2d_nhwc", "matmul")
 # Loops of a convolution's anchor, and the axis of the input that each moves over: rows, columns, kernel rows, columns.
 _WINDOW = ((1, 1), (2, 2), (4, 1), (5, 2))
+# The first loop over the kernel.
+_KERNEL_LOOP = 4
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Anatomy:
     `kind` is conv2d, winograd, depthwise, grouped, dense, bit_serial, bit_packing or other; `channels` the output
     channels stored and `computed_channels` those computed (more when the kernel pads them); both are 0 for the last two
     kinds. `packed` are the lanes of a packed weight (0 = plain). `stride` is that of the rows of a convolution (1 for
-    the rest); `adjacent` says that its window moves by one pixel and reads neighbours: stride and dilation 1 in both
-    directions; `border` that the image is padded before (without padding that stage is a mere copy). `integer` says
-    that the data are integers, `dot` that the last of the loops are the pairs that a dot product instruction takes.
+    the rest); `square` says that its window reads neighbours and moves by as many columns as rows, `adjacent` that it
+    moves by one pixel besides: stride and dilation 1 in both directions; `border` that the image is padded before
+    (without padding that stage is a mere copy). `integer` says that the data are integers, `dot` that the last of the
+    loops are the pairs that a dot product instruction takes.
     """
 
     kind: str
@@ -50,6 +53,7 @@ class Anatomy:
     computed_channels: int
     packed: int = 0
     stride: int = 1
+    square: bool = False
     adjacent: bool = False
     border: bool = False
     integer: bool = False
@@ -83,6 +87,12 @@ def dissect(function: Any) -> Anatomy:
     if kind == "grouped" and extents[-1] == 1 and computed == int(weight.shape[-1]):
         kind = "depthwise" if int(data.shape[-1]) == channels else "grouped"
     moves = kind in ("conv2d", "depthwise", "grouped")
+    stride = _step(anchor, 1, 1) if moves else 1
+    square = moves and all(
+        _step(anchor, loop, axis) == (stride if loop < _KERNEL_LOOP else 1)
+        for loop, axis in _WINDOW
+        if extents[loop] > 1
+    )
     return Anatomy(
         kind,
         tuple(names[:place]),
@@ -92,7 +102,8 @@ def dissect(function: Any) -> Anatomy:
         channels,
         computed,
         packed=0 if names[place] in _PLAIN else int(weight.shape[-2 if names[place] in _DOT else -1]),
-        stride=_step(anchor, 1, 1) if moves else 1,
+        stride=stride,
+        square=square,
         adjacent=moves and all(_step(anchor, loop, axis) == 1 for loop, axis in _WINDOW if extents[loop] > 1),
         border=any(_shape(schedule.get(block)) != [int(extent) for extent in data.shape] for block in blocks[:place]),
         integer=str(data.dtype) in ("int8", "uint8"),
