@@ -33,8 +33,9 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
     data, plain = call.args
     # Two counts padded to the same one have data and weight of equal types: the plain weight tells them apart.
     key = json.dumps([call.op.name, str(call.attrs), str(data.ty), str(plain.ty), str(weight.ty), repr(form)])
-    name: str = "winograd" if form.tile else "padded" if form.layout == "plain" else form.layout
-    name = "dot_winograd" if form.tile and form.dot else name
+    name: str = "padded" if form.layout == "plain" else form.layout
+    if form.tile:
+        name = "dot_winograd" if form.dot else "winograd"
     channels = int(plain.ty.shape.values[-1])
     if call.op.name == "relax.matmul":
         name += "_matmul"
@@ -43,14 +44,14 @@ def _kernel(call: relax.Call, weight: relax.Var, form: WeightForm) -> tuple[Any,
     if key not in _known:
         if len(_known) >= _KEPT:
             _known.clear()
-        source, factor = (
-            te.placeholder([int(extent) for extent in var.ty.shape.values], var.ty.dtype) for var in (data, weight)
-        )
         if form.planes is not None:
             # Packing bytes by vectors is nothing that TVM knows to be fused with what follows.
             made = bit_serial_function(_bit_work(call, form, channels))
             _known[key] = made.with_attr("op_pattern", _FUSED_WITH_ELEMENTWISE)
             return _known[key], name
+        source, factor = (
+            te.placeholder([int(extent) for extent in var.ty.shape.values], var.ty.dtype) for var in (data, weight)
+        )
         if call.op.name == "relax.matmul":
             result = matmul(source, factor, form, channels)
         else:

@@ -38,10 +38,9 @@ class Anatomy:
     `kind` is conv2d, winograd, depthwise, grouped, dense, bit_serial, bit_packing or other; `channels` the output
     channels stored and `computed_channels` those computed (more when the kernel pads them); both are 0 for the last two
     kinds. `packed` are the lanes of a packed weight (0 = plain). `stride` is that of the rows of a convolution (1 for
-    the rest); `square` says that its window reads neighbours and moves by as many columns as rows, `adjacent` that it
-    moves by one pixel besides: stride and dilation 1 in both directions; `border` that the image is padded before
-    (without padding that stage is a mere copy). `integer` says that the data are integers, `dot` that the last of the
-    loops are the pairs that a dot product instruction takes.
+    the rest); `square` says that its window reads neighbours and moves by as many columns as rows; `border` that the
+    image is padded before (without padding that stage is a mere copy). `integer` says that the data are integers, `dot`
+    that the last of the loops are the pairs that a dot product instruction takes.
     """
 
     kind: str
@@ -54,10 +53,14 @@ class Anatomy:
     packed: int = 0
     stride: int = 1
     square: bool = False
-    adjacent: bool = False
     border: bool = False
     integer: bool = False
     dot: bool = False
+
+    @property
+    def adjacent(self) -> bool:
+        """Whether the window moves by one pixel and reads neighbours: stride and dilation 1 in both directions."""
+        return self.square and self.stride == 1
 
     @property
     def depth(self) -> int:
@@ -104,7 +107,6 @@ def dissect(function: Any) -> Anatomy:
         packed=0 if names[place] in _PLAIN else int(weight.shape[-2 if names[place] in _DOT else -1]),
         stride=stride,
         square=square,
-        adjacent=moves and all(_step(anchor, loop, axis) == 1 for loop, axis in _WINDOW if extents[loop] > 1),
         border=any(_shape(schedule.get(block)) != [int(extent) for extent in data.shape] for block in blocks[:place]),
         integer=str(data.dtype) in ("int8", "uint8"),
         dot=names[place] in _DOT,
