@@ -49,17 +49,20 @@ def train(
     """Train a network and write its weights. A killed training goes on with the same command.
 
     Every field of TrainSettings can be set, for example --set lr=0.05 --set precision=bf16. With --recipe the pruned
-    network is trained, for longer than a run has retrained it.
+    network is trained, for longer than a run has retrained it, and with --set distill_weight=0.9 it learns from MODEL
+    with --weights, the network before pruning.
 
     Example: tvm-prune train resnet20 --data cifar10 --data-dir ~/data --epochs 30 --out resnet20_cifar10.safetensors
 
     Example: tvm-prune train resnet20 --weights resnet20_cifar10.safetensors --recipe runs/fast/recipe.json
-    --pruned-weights runs/fast/weights.safetensors --data cifar10 --data-dir ~/data --epochs 100 --out fast.safetensors
+    --pruned-weights runs/fast/weights.safetensors --data cifar10 --data-dir ~/data --epochs 100 --set distill_weight=0.9
+    --out fast.safetensors
     """
     from tvm_prune.jobs.train import pruned_start, train_to_file, training
     from tvm_prune.search.settings import parse_assignments
 
     check_pruned(recipe, pruned_weights)
+    teacher = None
     how = training(data, epochs=epochs, seed=seed, changes=parse_assignments(settings or []))
     with Screen() as screen:
         screen.stage(f"load {data}")
@@ -74,8 +77,11 @@ def train(
             seed=seed,
         )
         if recipe is not None:
+            teacher = network
+            if how.distill_weight:
+                note_random_weights(model, screen, weights)
             network = pruned_start(network, recipe, weights=pruned_weights)
-        trained = train_to_file(network, images, how, out=out, watcher=screen)
+        trained = train_to_file(network, images, how, out=out, teacher=teacher, watcher=screen)
     if json:
         show_json(trained)
         return

@@ -78,13 +78,25 @@ def pruned_start(model: Model, recipe: Path, *, weights: Path | None = None) -> 
 
 
 def train_to_file(
-    model: Model, data: DataSet, settings: TrainSettings, *, out: Path | str, watcher: Watcher | None = None
+    model: Model,
+    data: DataSet,
+    settings: TrainSettings,
+    *,
+    out: Path | str,
+    teacher: Model | None = None,
+    watcher: Watcher | None = None,
 ) -> Trained:
     """Train `model` on `data` and write its weights to `out` (safetensors).
 
-    Checkpoints go to ``<out>.checkpoints``: a killed call with the same arguments goes on from the last epoch. The
-    file's metadata holds model, data, settings and scores. Raises ConfigError, WeightsError, DiskFullError.
+    It learns from `teacher` too where the settings have a `distill_weight`. Checkpoints go to ``<out>.checkpoints``: a
+    killed call with the same arguments goes on from the last epoch. The file's metadata holds model, data, settings and
+    scores. Raises ConfigError, WeightsError, DiskFullError.
     """
+    if settings.distill_weight and teacher is None:
+        raise ConfigError(
+            f"distill_weight={settings.distill_weight}, and there is no teacher: give --recipe RUN_DIR/recipe.json, "
+            "and the network before pruning teaches the pruned one; or leave distill_weight at 0"
+        )
     out, watcher = Path(out), watcher or Silent()
     watcher.stage(f"train {model.name} on {data.name}")
 
@@ -93,7 +105,14 @@ def train_to_file(
             progress.step, total=progress.steps, detail=f"epoch {progress.epoch + 1}, loss {progress.loss:.3f}"
         )
 
-    result = train(model.module, data, settings, checkpoint_dir=out.with_name(f"{out.name}.checkpoints"), progress=told)
+    result = train(
+        model.module,
+        data,
+        settings,
+        teacher=teacher.module if teacher is not None and settings.distill_weight else None,
+        checkpoint_dir=out.with_name(f"{out.name}.checkpoints"),
+        progress=told,
+    )
     watcher.stage("evaluate")
     val, test = evaluate(result.module, data.val, data), evaluate(result.module, data.test, data)
     metadata = {
