@@ -185,12 +185,18 @@ def _sequence(
             return tirx.handle_add_byte_offset(block, tirx.IntImm("int64", place.offset))
         return addresses[place]
 
-    for kernel, places in found.calls:
+    free = tirx.Evaluate(tirx.call_extern("int32", "TVMBackendFreeWorkspace", _CPU, 0, block))
+    none = tirx.IntImm("int32", 0)
+    for number, (kernel, places) in enumerate(found.calls):
         call = ir.Call(callers[kernel], [address(place) for place in places], ret_ty=ir.PrimType("int32"))
+        status = tirx.Var(f"status{number}", "int32")
+        statements.append(tirx.Bind(status, call))
+        if found.block_bytes:  # the program may go on after an error
+            statements.append(tirx.IfThenElse(status != none, free, None))
         message = [ir.StringImm(f"the kernel {kernel.name_hint} failed")]
-        statements.append(tirx.AssertStmt(call == tirx.IntImm("int32", 0), ir.StringImm("RuntimeError"), message))
+        statements.append(tirx.AssertStmt(status == none, ir.StringImm("RuntimeError"), message))
     if found.block_bytes:
-        statements.append(tirx.Evaluate(tirx.call_extern("int32", "TVMBackendFreeWorkspace", _CPU, 0, block)))
+        statements.append(free)
     return tirx.PrimFunc(list(tensors.values()), tirx.SeqStmt(statements), attrs=_attrs(global_symbol=_NAME))
 
 

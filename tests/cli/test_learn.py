@@ -14,6 +14,7 @@ from tvm_prune.graph.fingerprint import fingerprint
 from tvm_prune.graph.groups import find_groups
 from tvm_prune.jobs.tune import compressed
 from tvm_prune.models.load import Model, load_model
+from tvm_prune.models.weights import save_weights
 
 
 def test_a_trained_network_is_written_and_scores_the_same_when_evaluated(invoke: Invoke, tmp_path: Path) -> None:
@@ -52,6 +53,36 @@ def test_a_pruned_network_is_trained_further(invoke: Invoke, tmp_path: Path) -> 
     trained = json.loads(again.stdout)
     scored = invoke("evaluate", "lenet5", "--recipe", recipe, "--weights", "second.safetensors", "--json")
     assert json.loads(scored.stdout) == trained["test"]
+
+
+def test_the_network_before_pruning_teaches_the_pruned_one(invoke: Invoke, tmp_path: Path) -> None:
+    dense = load_model("lenet5")
+    # A teacher that knows one answer.
+    last = [part for part in dense.module.modules() if isinstance(part, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias[3] += 8.0
+    save_weights(dense.module, tmp_path / "dense.safetensors", metadata={})
+    recipe = str(recipe_for(dense, tmp_path / "recipe.json"))
+    command = ("train", "lenet5", "--weights", "dense.safetensors", "--recipe", recipe, "--epochs", "4", "--json")
+    scores = {}
+    for weight in ("0", "1"):
+        out = ("--out", f"taught{weight}.safetensors", "--set", f"distill_weight={weight}")
+        scores[weight] = json.loads(invoke(*command, *out).stdout)["test"]
+    assert scores["1"]["correct"] < 0.2 * scores["1"]["total"]
+    assert scores["0"]["correct"] > 0.5 * scores["0"]["total"]
+
+
+def test_a_teacher_without_trained_weights_is_pointed_out(invoke: Invoke, tmp_path: Path) -> None:
+    recipe = str(recipe_for(load_model("lenet5"), tmp_path / "recipe.json"))
+    said = invoke(
+        "train", "lenet5", "--recipe", recipe, "--epochs", "1", "--set", "distill_weight=0.5", "--out", "x.safetensors"
+    ).stderr
+    assert "lenet5 has random weights" in said
+
+
+def test_a_distill_weight_without_a_teacher_is_refused(invoke: Invoke) -> None:
+    with pytest.raises(ConfigError, match=r"there is no teacher: give --recipe RUN_DIR/recipe\.json"):
+        invoke("train", "lenet5", "--set", "distill_weight=0.5", "--out", "x.safetensors")
 
 
 def test_weights_of_a_pruned_network_need_their_recipe(invoke: Invoke) -> None:

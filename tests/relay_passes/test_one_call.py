@@ -169,21 +169,52 @@ def test_a_kernel_that_is_not_compiled_elsewhere_keeps_main_as_it_is() -> None:
     assert kernels_of(ready)
 
 
+def library_of(ready: ir.IRModule, kernels: str, folder: Path) -> Callable[..., Any]:
+    """Return main of a module whose kernels are written in C."""
+    source, object_file, library = folder / "kernels.cc", folder / "kernels.o", folder / "whole.so"
+    source.write_text(f'#include <stdint.h>\nextern "C" {{\n{kernels}\n}}\n')
+    create_shared(str(object_file), [str(source)], options=["-c"])
+    with TARGET, tvm.transform.PassContext(opt_level=3):
+        relax.build(ready, target=TARGET, relax_pipeline=None).export_library(str(library), addons=[str(object_file)])
+    main: Callable[..., Any] = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())["main"]
+    return main
+
+
+FAILS = """
+void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message);
+int __tvm_ffi_fails(void *self, void *args, int count, void *result) {
+  TVMFFIErrorSetRaisedFromCStr("MemoryError", "no memory left");
+  return -1;
+}
+"""
+
+
 def test_a_failing_kernel_is_named(tmp_path: Path) -> None:
     module = fuse(unary_graph((2, 4), relax.op.nn.softmax), TARGET)
     (name,) = kernels_of(module)
-    source = tmp_path / "fails.cc"
-    source.write_text(
-        'extern "C" void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message);\n'
-        'extern "C" int __tvm_ffi_fails(void *self, void *args, int count, void *result) {\n'
-        '  TVMFFIErrorSetRaisedFromCStr("MemoryError", "no memory left"); return -1; }\n'
-    )
-    library = tmp_path / "whole.so"
-    object_file = tmp_path / "fails.o"
-    create_shared(str(object_file), [str(source)], options=["-c"])
     with TARGET, tvm.transform.PassContext(opt_level=3):
         ready = executable_passes({name: "fails"})(module)
-        relax.build(ready, target=TARGET, relax_pipeline=None).export_library(str(library), addons=[str(object_file)])
-    main = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())["main"]
+    main = library_of(ready, FAILS, tmp_path)
     with pytest.raises(RuntimeError, match=f"the kernel {name} failed"):
         main(tvm.runtime.tensor(np.zeros((2, 4), "float32")))
+
+
+def test_a_failing_kernel_leaves_no_memory_behind(tmp_path: Path) -> None:
+    data = tensor("data", 1024, 1024)
+
+    def body(emit: Emit) -> Any:
+        return relax.op.nn.softmax(emit(relax.op.nn.softmax(data)))
+
+    module = fuse(graph([data], [], body), TARGET)
+    (name,) = kernels_of(module)
+    with TARGET, tvm.transform.PassContext(opt_level=3):
+        ready = executable_passes({name: "fails"})(module)
+    main = library_of(ready, FAILS, tmp_path)
+    image = tvm.runtime.tensor(np.zeros((1024, 1024), "float32"))
+    mapped = []
+    for _ in range(20):
+        with pytest.raises(RuntimeError, match="failed"):
+            main(image)
+        mapped.append(int(Path("/proc/self/statm").read_text().split()[0]))
+    # Pages: a block that is kept would be a thousand of them a call.
+    assert mapped[-1] - mapped[2] < 4 * 1024
