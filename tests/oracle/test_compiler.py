@@ -14,7 +14,7 @@ from tests.oracle.quick import BENCH, IMAGE, LAYERS, TUNING, compressed, is_time
 from tvm_prune.errors import ParityError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.models.load import load_model
-from tvm_prune.oracle import compiler as compiler_module
+from tvm_prune.oracle import loaded
 from tvm_prune.oracle.compiler import CompilerOracle
 from tvm_prune.oracle.cost import Cost, Failure, Ratio
 from tvm_prune.oracle.module import Blueprint
@@ -116,16 +116,16 @@ def test_a_comparison_is_measured_longer_while_a_limit_is_in_doubt(
 
 
 def test_a_network_is_compared_with_itself_as_two_modules(oracle: CompilerOracle) -> None:
-    loaded = len(oracle._bench._sources)
+    sources = len(oracle._bench._sources)
     for _ in range(2):
         ratio = oracle.compare(MODEL, mixed(seed=3))
         assert isinstance(ratio, Ratio), ratio
         assert is_time(ratio.median)
-    assert len(oracle._bench._sources) <= loaded + 1
+    assert len(oracle._bench._sources) <= sources + 1
 
 
 def test_an_incumbent_outlasts_its_rivals(oracle: CompilerOracle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler_module, "_KEPT_MODULES", 2)
+    monkeypatch.setattr(loaded, "_KEPT_MODULES", 2)
     incumbent = compressed(nn.Linear(8, 8), (1, 8))
     for width in (2, 4, 6):
         rival = compressed(nn.Linear(8, width), (1, 8))
@@ -252,7 +252,7 @@ def test_a_pass_that_refuses_a_module_costs_that_module_only(
     def refusing(*_: object, **__: object) -> None:
         raise RuntimeError("Check failed:\nno such buffer")
 
-    monkeypatch.setattr(compiler_module, "blueprint", refusing)
+    monkeypatch.setattr(loaded, "blueprint", refusing)
     failure = Failure(stage="build", message="compiling the whole module failed: no such buffer")
     assert oracle.cost(mixed(12)) == failure
 

@@ -55,8 +55,8 @@ def train(
     Example: tvm-prune train resnet20 --data cifar10 --data-dir ~/data --epochs 30 --out resnet20_cifar10.safetensors
 
     Example: tvm-prune train resnet20 --weights resnet20_cifar10.safetensors --recipe runs/fast/recipe.json
-    --pruned-weights runs/fast/weights.safetensors --data cifar10 --data-dir ~/data --epochs 100 --set distill_weight=0.9
-    --out fast.safetensors
+    --pruned-weights runs/fast/weights.safetensors --data cifar10 --data-dir ~/data --epochs 100
+    --set distill_weight=0.9 --out fast.safetensors
     """
     from tvm_prune.jobs.train import pruned_start, train_to_file, training
     from tvm_prune.search.settings import parse_assignments

@@ -1,6 +1,5 @@
 """The oracle that compiles, tunes and measures on this machine."""
 
-import itertools
 import math
 import os
 import tempfile
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tvm_prune.errors import ParityError, RecordsError, ToolchainError
+from tvm_prune.errors import ParityError, ToolchainError
 from tvm_prune.graph.compressed import CompressedModel
 from tvm_prune.graph.count import count
 from tvm_prune.graph.fingerprint import fingerprint
@@ -22,9 +21,10 @@ from tvm_prune.oracle.builders import Builders
 from tvm_prune.oracle.canary import Canary
 from tvm_prune.oracle.cost import Cost, Failure, Provenance, Ratio, Source
 from tvm_prune.oracle.in_place import overhead_in_place, rows_in_place
-from tvm_prune.oracle.module import STAMPED_ROUNDS, Blueprint, Compiled, blueprint
+from tvm_prune.oracle.loaded import BuildFailed, LoadedModules
+from tvm_prune.oracle.module import STAMPED_ROUNDS, Compiled
 from tvm_prune.oracle.object_cache import ObjectCache, cache_folder
-from tvm_prune.oracle.objects import Form, KernelObjects
+from tvm_prune.oracle.objects import KernelObjects
 from tvm_prune.oracle.parity import torch_outputs, worst_difference
 from tvm_prune.oracle.prepare import Prepared, Preparer
 from tvm_prune.oracle.pricing import Pricing
@@ -45,12 +45,6 @@ __all__ = ["CompilerOracle"]
 _MOST_READINGS = 4
 # How wide the interval of a median may be, as a part of it, where no limit says what is well enough.
 _PRECISION = 0.02
-# Modules that stay loaded for the next comparison; at least two.
-_KEPT_MODULES = 16
-
-
-class _BuildFailed(Exception):  # noqa: N818 - an outcome of one model; a Failure outside
-    """A whole module that the compiler or the linker refuses."""
 
 
 class CompilerOracle:
@@ -100,8 +94,15 @@ class CompilerOracle:
         self._preparer = Preparer(target, self.records, self.tuner, allow_untuned=allow_untuned, clock=self._clock)
         self._pricing = Pricing(self.records, target)
         self._bench = Bench(self._runner, bench or BenchSettings())
-        self._number = itertools.count()
-        self._names: dict[str, str] = {}
+        self._modules = LoadedModules(
+            target,
+            folder,
+            builders=self._builders,
+            objects=self._objects,
+            bench=self._bench,
+            canary=self._canary,
+            clock=self._clock,
+        )
         self._tables: dict[str, ProgramTable] = {}
         self._builders.start()
         self._runner.start()
@@ -160,10 +161,10 @@ class CompilerOracle:
             if isinstance(item, Failure):
                 return item
             try:
-                name = self._module(model, item)
+                name = self._modules.name(model, item)
                 with self._clock("measure"):
                     times = self._bench.times([name])[name]
-            except _BuildFailed as error:
+            except BuildFailed as error:
                 return Failure(stage="build", message=str(error))
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
@@ -181,7 +182,7 @@ class CompilerOracle:
                 return item
             try:
                 table = self._measure_table(model, item)
-            except _BuildFailed as error:
+            except BuildFailed as error:
                 return Failure(stage="build", message=str(error))
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
@@ -203,7 +204,7 @@ class CompilerOracle:
                 return after
             try:
                 return self._compared(incumbent, candidate, (before, after), limit)
-            except _BuildFailed as error:
+            except BuildFailed as error:
                 return Failure(stage="build", message=str(error))
             except WorkerDied as error:
                 return Failure(stage="run", message=str(error))
@@ -224,9 +225,7 @@ class CompilerOracle:
         self.tuner.settings = replace(self.tuner.settings, trials_per_task=trials_per_task)
         self._preparer.forget()
         self._tables.clear()
-        for name in self._names.values():
-            self._bench.remove(name)
-        self._names.clear()
+        self._modules.forget()
 
     def parity(self, model: CompressedModel, *, library: Path | None = None) -> float:
         """Return the largest absolute difference between the compiled module and torch on random inputs.
@@ -241,8 +240,8 @@ class CompilerOracle:
             if isinstance(item, Failure):
                 raise ParityError(f"the model cannot be compiled: {item.message}")
             try:
-                path = library or self._build(item, "plain")[0].library
-            except _BuildFailed as error:
+                path = library or self._modules.build(item, "plain")[0].library
+            except BuildFailed as error:
                 raise ParityError(f"the model cannot be compiled: {error}") from error
             name = self._bench.add(path, item.lowered.inputs, temporary=library is None)
             try:
@@ -261,8 +260,8 @@ class CompilerOracle:
         if isinstance(item, Failure):
             raise ToolchainError(f"the model cannot be compiled: {item.message}")
         try:
-            return self._build(item, "plain", library=library)[0]
-        except _BuildFailed as error:
+            return self._modules.build(item, "plain", library=library)[0]
+        except BuildFailed as error:
             raise ToolchainError(f"{error}; run 'tvm-prune doctor' to check compiler and linker") from error
 
     def fastest(self, groups: Sequence[Group]) -> list[tuple[Kernel, Record] | Failure]:
@@ -331,45 +330,6 @@ class CompilerOracle:
             ),
         )
 
-    def _build(self, item: Prepared, *forms: Form, library: Path | None = None) -> list[Compiled]:
-        """Compile the module in each of `forms`, several at once; `library` is where one form goes."""
-        # Never a path used before: the loader would run the old code.
-        paths = [library or Path(self._folder.name) / f"{form}{next(self._number)}.so" for form in forms]
-
-        def build(builder: Worker, work: tuple[Blueprint, Path]) -> Compiled:
-            return work[0].compile(builder, self.target, work[1], objects=self._objects)
-
-        with self._clock("build"):
-            try:
-                drafts = [blueprint(item.lowered, item.choice, self.target, form=form) for form in forms]
-                self._objects.provide([source for draft in drafts for source in draft.kernels.values()])
-                return list(self._builders.each(build, list(zip(drafts, paths, strict=True))))
-            except RecordsError:
-                raise  # a broken set-up, no property of this model
-            except (RuntimeError, WorkerDied) as error:
-                reason = str(error).strip().splitlines()[-1]
-                raise _BuildFailed(f"compiling the whole module failed: {reason}") from error
-
-    def _module(self, model: CompressedModel, item: Prepared) -> str:
-        """Return the bench name of the model's module, built if it is not there. Latency does not depend on weights."""
-        key = fingerprint(model)
-        if key not in self._names:
-            (compiled,) = self._build(item, "plain")
-            self._keep(key, self._add(item, compiled))
-        # Back to the end of the queue: an incumbent must not go when its sixteenth rival comes.
-        self._names[key] = self._names.pop(key)
-        return self._names[key]
-
-    def _add(self, item: Prepared, compiled: Compiled) -> str:
-        self._bench.set_canary(self._canary.kernel)
-        return self._bench.add(compiled.library, item.lowered.inputs, temporary=True)
-
-    def _keep(self, key: str, name: str) -> None:
-        self._names[key] = name
-        if len(self._names) > _KEPT_MODULES:
-            oldest = next(iter(self._names))
-            self._bench.remove(self._names.pop(oldest))
-
     def _compared(
         self,
         incumbent: CompressedModel,
@@ -378,11 +338,11 @@ class CompilerOracle:
         limit: float | None,
     ) -> Ratio:
         first, second = (
-            self._module(model, item) for model, item in zip((incumbent, candidate), prepared, strict=True)
+            self._modules.name(model, item) for model, item in zip((incumbent, candidate), prepared, strict=True)
         )
         twin = first == second
         if twin:
-            second = self._add(prepared[1], self._build(prepared[1], "plain")[0])
+            second = self._modules.add(prepared[1], self._modules.build(prepared[1], "plain")[0])
         before: list[float] = []
         after: list[float] = []
         try:
@@ -402,21 +362,16 @@ class CompilerOracle:
         return ratio
 
     def _measure_table(self, model: CompressedModel, item: Prepared) -> ProgramTable:
-        key = fingerprint(model)
-        forms: tuple[Form, ...] = ("stamped",) if key in self._names else ("stamped", "plain")
-        stamped_build, *plain_build = self._build(item, *forms)
-        for compiled in plain_build:
-            self._keep(key, self._add(item, compiled))
-        whole, stamped = self._module(model, item), self._add(item, stamped_build)
+        whole, stamped, build = self._modules.stamped(model, item)
         try:
             with self._clock("measure"):
                 times = self._bench.times(
-                    [whole], stamped=stamped, stamp_words=stamped_build.stamp_words, stamp_runs=STAMPED_ROUNDS
+                    [whole], stamped=stamped, stamp_words=build.stamp_words, stamp_runs=STAMPED_ROUNDS
                 )
         finally:
             self._bench.remove(stamped)
         median, spread = median_and_spread(times[whole])
-        rows = rows_in_place(item, stamped_build.calls, times[stamped], times[whole])
+        rows = rows_in_place(item, build.calls, times[stamped], times[whole])
         overhead_s = overhead_in_place(times[stamped], times[whole])
         cost = self._cost(model, median, spread, item.source, repeats=len(times[whole]))
         return ProgramTable(rows=rows, overhead_s=overhead_s, whole=cost)
