@@ -38,8 +38,15 @@ def test_all_of_a_range_is_covered_with_zero_exactly_among_it() -> None:
 def test_a_lone_outlier_is_clipped_where_that_costs_less() -> None:
     data = batches(images=500)
     data[0][0, 0, 0, 0] = 7.0
-    whole, least = (calibrate(model(), data, observer=name)["input_1"].scale for name in ("minmax", "mse"))
-    assert least < 0.97 * whole
+    whole, *chosen = (calibrate(model(), data, observer=name)["input_1"].scale for name in ("minmax", "mse", "entropy"))
+    assert all(scale < 0.97 * whole for scale in chosen)
+
+
+def test_entropy_keeps_the_range_of_values_that_are_spread_evenly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    data = [torch.rand(500, *batches()[0].shape[1:], generator=generator)]
+    whole, chosen = (calibrate(model(), data, observer=name)["input_1"].scale for name in ("minmax", "entropy"))
+    assert chosen > 0.95 * whole
 
 
 @pytest.mark.parametrize("observer", get_args(Observer))

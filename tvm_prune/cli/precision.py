@@ -58,7 +58,7 @@ def precision(
         int, typer.Option("--sensitivity-images", min=1, help="Validation images to measure sensitivities on.")
     ] = 512,
     images: Annotated[int, typer.Option("--images", min=1, help="Training images to calibrate on.")] = 512,
-    observer: Annotated[str, typer.Option("--observer", help="minmax, percentile or mse.")] = "mse",
+    observer: Annotated[str, typer.Option("--observer", help="minmax, percentile, mse or entropy.")] = "mse",
     data: DataOption = "digits",
     data_dir: DataDirOption = None,
     download: DownloadOption = False,

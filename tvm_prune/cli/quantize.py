@@ -61,7 +61,7 @@ def quantize(
         ),
     ] = "int8",
     images: Annotated[int, typer.Option("--images", min=1, help="Training images to calibrate on.")] = 512,
-    observer: Annotated[str, typer.Option("--observer", help="minmax, percentile or mse.")] = "mse",
+    observer: Annotated[str, typer.Option("--observer", help="minmax, percentile, mse or entropy.")] = "mse",
     layer: Annotated[
         list[str] | None,
         typer.Option("--layer", metavar="LAYER=FORMAT", help="The format of one layer; repeat.", show_default=False),
