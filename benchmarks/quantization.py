@@ -43,6 +43,7 @@ CASES: tuple[tuple[str, Observer, tuple[Refinement, ...], int], ...] = (
     ("int8", "minmax", (), 0),
     ("int8", "percentile", (), 0),
     ("int8", "mse", (), 0),
+    ("int8", "entropy", (), 0),
     ("mixed", "mse", (), 0),
     ("fixed8.4", "mse", (), 0),
     ("w4", "mse", (), 0),
