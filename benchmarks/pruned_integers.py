@@ -36,6 +36,7 @@ from tvm_prune.search.settings import changed, parse_assignments, preset
 COLUMNS = {
     "model": "",
     "network": "",
+    "threads": "",
     "latency_ms": ".4f",
     "faster": ".2f",
     "faster_low": ".2f",
@@ -53,6 +54,7 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/pruned-integers"))
     parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the search")
     parser.add_argument("--max-seconds", type=float, default=240.0, help="end the search after so many seconds")
     parser.add_argument("--prices", default="float32", choices=("float32", "int8"), help="what the search goes by")
@@ -65,7 +67,7 @@ def main() -> None:
     data = wanted_data(parser, arguments)
     model = trained_model(arguments, data)
     dense = compressed(model)
-    target, out = Target.local(), arguments.out
+    target, out = Target.local(threads=arguments.threads), arguments.out
     tuning = TuneSettings(trials_per_task=settings.trials_per_task)
     rows: list[dict[str, Any]] = []
     with Screen() as screen, CompilerOracle(target, records_folder=out / "records", tuning=tuning) as oracle:
@@ -107,6 +109,7 @@ def main() -> None:
                     "model": model.name,
                     "data": data.name,
                     "network": name,
+                    "threads": arguments.threads,
                     "latency_ms": ratio.incumbent_s * 1e3,
                     "faster": ratio.median,
                     "faster_low": ratio.low,
