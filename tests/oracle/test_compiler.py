@@ -1,5 +1,7 @@
 """The real oracle on small networks: lowered, tuned, built, run and timed on this machine."""
 
+import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -265,7 +267,9 @@ def test_a_compiler_that_crashes_on_a_module_costs_that_module_only(
     def crashing(self: Blueprint, builder: Worker, target: Target, library: Path, *, objects: KernelObjects) -> object:
         builder.start()
         assert builder.process is not None
-        builder.process.kill()
+        # It must die on the request: one that is dead before is replaced.
+        builder.process.send_signal(signal.SIGSTOP)
+        threading.Timer(0.5, builder.process.kill).start()
         return compile_really(self, builder, target, library, objects=objects)
 
     monkeypatch.setattr(Blueprint, "compile", crashing)
