@@ -1,5 +1,6 @@
 """The real oracle on small networks: lowered, tuned, built, run and timed on this machine."""
 
+import os
 import signal
 import threading
 from collections.abc import Sequence
@@ -265,10 +266,10 @@ def test_a_compiler_that_crashes_on_a_module_costs_that_module_only(
     compile_really = Blueprint.compile
 
     def crashing(self: Blueprint, builder: Worker, target: Target, library: Path, *, objects: KernelObjects) -> object:
-        builder.start()
+        compile_really(self, builder, target, library.with_suffix(".before.so"), objects=objects)
         assert builder.process is not None
-        # It must die on the request: one that is dead before is replaced.
-        builder.process.send_signal(signal.SIGSTOP)
+        # It must die of a request: one that is dead before is replaced.
+        os.kill(builder.process.pid, signal.SIGSTOP)
         threading.Timer(0.5, builder.process.kill).start()
         return compile_really(self, builder, target, library, objects=objects)
 
