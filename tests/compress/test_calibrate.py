@@ -49,6 +49,12 @@ def test_entropy_keeps_the_range_of_values_that_are_spread_evenly() -> None:
     assert chosen > 0.95 * whole
 
 
+def test_entropy_is_not_misled_by_the_zeros_that_a_relu_leaves() -> None:
+    data = [torch.relu(batch) for batch in batches(images=500)]
+    whole, chosen = (calibrate(model(), data, observer=name)["input_1"].scale for name in ("minmax", "entropy"))
+    assert chosen > 0.6 * whole
+
+
 @pytest.mark.parametrize("observer", get_args(Observer))
 def test_the_number_of_batches_does_not_matter(observer: Observer) -> None:
     data = batches()

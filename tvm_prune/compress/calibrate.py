@@ -143,6 +143,8 @@ def _error(how: StoredAs, values: np.ndarray, counts: np.ndarray) -> float:
 def _divergence(how: StoredAs, values: np.ndarray, counts: np.ndarray) -> float:
     """Return the divergence of what is left of the counts after rounding from the counts; `values` ascend."""
     steps = np.floor(values / how.scale + how.zero_point + 0.5).astype(np.int64)
+    # Zeros, of which a relu leaves many, are stored exactly: they must not count as spread over their neighbours.
+    counts = np.where(np.arange(values.size) == np.abs(values).argmin(), 0, counts)
     inside = np.flatnonzero((steps >= 0) & (steps <= how.most) & (counts > 0))
     if inside.size == 0:
         return float("inf")
