@@ -17,7 +17,7 @@ import numpy as np
 from tvm_prune.lock import machine_lock
 from tvm_prune.oracle.timing import percentile
 
-__all__ = ["Reading", "Side", "Sides", "add_arguments"]
+__all__ = ["Reading", "Sides", "add_arguments"]
 
 # Calls of one block at least, and its seconds.
 _CALLS = 100
@@ -28,7 +28,7 @@ _REST_S = 0.05
 _AGREEMENT = 0.03
 
 
-class Side:
+class _Side:
     """A process with loaded models (see benchmarks/side.py)."""
 
     def __init__(self, kind: str, folders: Sequence[Path], *, threads: int) -> None:
@@ -38,7 +38,7 @@ class Side:
         self.outputs: list[list[float]] = self._answer()["outputs"]
         self._calls: dict[int, int] = {}
 
-    def __enter__(self) -> "Side":
+    def __enter__(self) -> "_Side":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,7 +90,7 @@ class Sides:
 
     def __init__(self, kinds: Sequence[str], folders: Sequence[Path], *, threads: int) -> None:
         with ExitStack() as stack:
-            self._sides = [stack.enter_context(Side(kind, folders, threads=threads)) for kind in kinds]
+            self._sides = [stack.enter_context(_Side(kind, folders, threads=threads)) for kind in kinds]
             self._stack = stack.pop_all()
 
     def __enter__(self) -> "Sides":
@@ -116,7 +116,7 @@ class Sides:
         return self._read({str(model): (side, model) for model in models}, rounds=rounds, readings=readings)
 
     @staticmethod
-    def _read(turns: Mapping[str, tuple[Side, int]], *, rounds: int, readings: int) -> Reading:
+    def _read(turns: Mapping[str, tuple[_Side, int]], *, rounds: int, readings: int) -> Reading:
         """Time what takes turns.
 
         Each has two blocks a round: the first comes after another's, the second after its own, as if it ran alone. A
