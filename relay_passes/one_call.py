@@ -186,15 +186,15 @@ def _sequence(
         return addresses[place]
 
     free = tirx.Evaluate(tirx.call_extern("int32", "TVMBackendFreeWorkspace", _CPU, 0, block))
-    none = tirx.IntImm("int32", 0)
+    zero = tirx.IntImm("int32", 0)
     for number, (kernel, places) in enumerate(found.calls):
         call = ir.Call(callers[kernel], [address(place) for place in places], ret_ty=ir.PrimType("int32"))
         status = tirx.Var(f"status{number}", "int32")
         statements.append(tirx.Bind(status, call))
         if found.block_bytes:  # the program may go on after an error
-            statements.append(tirx.IfThenElse(status != none, free, None))
+            statements.append(tirx.IfThenElse(status != zero, free, None))
         message = [ir.StringImm(f"the kernel {kernel.name_hint} failed")]
-        statements.append(tirx.AssertStmt(status == none, ir.StringImm("RuntimeError"), message))
+        statements.append(tirx.AssertStmt(status == zero, ir.StringImm("RuntimeError"), message))
     if found.block_bytes:
         statements.append(free)
     return tirx.PrimFunc(list(tensors.values()), tirx.SeqStmt(statements), attrs=_attrs(global_symbol=_NAME))

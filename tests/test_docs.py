@@ -13,7 +13,7 @@ from tvm_prune.cli import app
 from tvm_prune.search.settings import PRESETS, CPruneSettings
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "weights" / "README.md"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 COMMAND = re.compile(
     r"^(?:\.venv/bin/)?(tvm-prune [a-z].*)$|`(?:\.venv/bin/)?(tvm-prune [a-z][^`]*--[^`]*)`", re.MULTILINE
 )

@@ -172,7 +172,7 @@ def test_a_kernel_that_is_not_compiled_elsewhere_keeps_main_as_it_is() -> None:
 def library_of(ready: ir.IRModule, kernels: str, folder: Path) -> Callable[..., Any]:
     """Return main of a module whose kernels are written in C."""
     source, object_file, library = folder / "kernels.cc", folder / "kernels.o", folder / "whole.so"
-    source.write_text(f'#include <stdint.h>\nextern "C" {{\n{kernels}\n}}\n')
+    source.write_text(f'extern "C" {{\n{kernels}\n}}\n')
     create_shared(str(object_file), [str(source)], options=["-c"])
     with TARGET, tvm.transform.PassContext(opt_level=3):
         relax.build(ready, target=TARGET, relax_pipeline=None).export_library(str(library), addons=[str(object_file)])
